@@ -1,0 +1,176 @@
+"""The prepared folder: the contract between preparation and training.
+
+A folder describes itself, so that training never asks which corpus it was:
+
+- `sequences.npy`: (N, 3, T, V, M) float32, opened memory-mapped;
+- `samples.csv`: one row a sequence, columns `COLUMNS`, then the source's own, then one column per benchmark
+  that says "train", "test" or nothing (unused);
+- `about.json`: the corpus, its skeleton and class names, what was done to it, what was left out and why.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hiclr.skeleton import Skeleton
+
+SCHEMA = 1
+SEQUENCES, SAMPLES, ABOUT = "sequences.npy", "samples.csv", "about.json"
+COLUMNS = ("name", "label", "subject", "camera", "setup", "length", "bodies")
+
+Side = Literal["train", "test"]
+
+
+@dataclass(frozen=True, eq=False)  # neither arrays nor tables compare to one bool
+class PreparedFolder:
+    """A prepared folder, checked and open for reading.
+
+    Args:
+        root: where it lies.
+        sequences: (N, 3, T, V, M) float32 in metres, memory-mapped, read-only.
+        samples: N rows, the columns of `samples.csv`; `length` counts valid frames before the resampling.
+        about: the contents of `about.json`.
+    """
+
+    root: Path
+    sequences: NDArray[np.float32]
+    samples: pd.DataFrame
+    about: dict[str, Any]
+
+    @classmethod
+    def open(cls, root: Path | str) -> PreparedFolder:
+        """Opens and checks a prepared folder.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ValueError: it is no prepared folder, is half-written, is of another schema, or its parts disagree.
+        """
+        root = Path(root)
+        if not root.is_dir():
+            raise FileNotFoundError(f"no folder {root}: run `hiclr prepare` to make it")
+        there = [name for name in (SEQUENCES, SAMPLES, ABOUT) if (root / name).is_file()]
+        missing = [name for name in (SEQUENCES, SAMPLES, ABOUT) if name not in there]
+        if not there:
+            raise ValueError(f"{root} is not a prepared folder (no {ABOUT} in it): run `hiclr prepare` to make one")
+        if missing:
+            raise ValueError(f"{root} is half-written (no {', '.join(missing)}): run `hiclr prepare` again")
+        about = _read_about(root / ABOUT)
+        folder = cls(root, _read_sequences(root / SEQUENCES), _read_samples(root / SAMPLES, about), about)
+        folder._check()
+        return folder
+
+    @cached_property
+    def skeleton(self) -> Skeleton:
+        """The joint layout."""
+        return Skeleton.from_dict(self.about["skeleton"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per label."""
+        return tuple(self.about["class_names"])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of labels."""
+        return len(self.class_names)
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """Names of the train/test columns."""
+        return tuple(self.about["benchmarks"])
+
+    def indices(self, benchmark: str, side: Side) -> NDArray[np.int64]:
+        """Rows of one side of a benchmark, ascending.
+
+        Raises:
+            ValueError: the folder has no such benchmark, or nothing is on that side.
+        """
+        if benchmark not in self.benchmarks:
+            raise ValueError(
+                f"{self.root} has no benchmark {benchmark!r}: it has {', '.join(self.benchmarks) or 'none'}"
+            )
+        if side not in ("train", "test"):
+            raise ValueError(f"a benchmark's side is 'train' or 'test', got {side!r}")
+        rows = np.flatnonzero(self.samples[benchmark].to_numpy() == side).astype(np.int64)
+        if not len(rows):
+            raise ValueError(f"{self.root}: benchmark {benchmark!r} has no {side} sequences: choose another benchmark")
+        return rows
+
+    def _check(self) -> None:
+        shape, rows = self.sequences.shape, len(self.samples)
+        expected = (3, self.about["frames"], self.skeleton.num_joints, self.about["bodies"])
+        if self.sequences.dtype != np.float32 or shape[1:] != expected:
+            raise ValueError(
+                f"{self.root / SEQUENCES} holds {self.sequences.dtype} {shape}, {ABOUT} says float32 (N, "
+                f"{', '.join(map(str, expected))}): run `hiclr prepare` again"
+            )
+        if shape[0] != rows:
+            raise ValueError(
+                f"{self.root}: {SEQUENCES} holds {shape[0]} sequences but {SAMPLES} {rows} rows: "
+                "run `hiclr prepare` again"
+            )
+        outside = self.samples.loc[~self.samples["label"].between(0, self.num_classes - 1)]
+        if len(outside):
+            row = outside.iloc[0]
+            raise ValueError(
+                f"{self.root / SAMPLES}: {row['name']} has label {row['label']}, "
+                f"outside the {self.num_classes} class names (0..{self.num_classes - 1})"
+            )
+        for benchmark in self.benchmarks:
+            strange = set(self.samples[benchmark]) - {"train", "test", ""}
+            if strange:
+                raise ValueError(
+                    f"{self.root / SAMPLES}: column {benchmark!r} holds {min(strange)!r}, expected train, test or nothing"
+                )
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): run `hiclr prepare` again") from None
+    if not isinstance(about, dict) or "schema" not in about:
+        raise ValueError(f"{path} states no schema, so it is not a prepared folder's: run `hiclr prepare`")
+    if about["schema"] != SCHEMA:
+        raise ValueError(f"{path} is of schema {about['schema']}, this hiclr reads {SCHEMA}: run `hiclr prepare` again")
+    missing = {"corpus", "skeleton", "class_names", "benchmarks", "frames", "bodies"} - set(about)
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: run `hiclr prepare` again")
+    return about
+
+
+def _read_samples(path: Path, about: dict[str, Any]) -> pd.DataFrame:
+    try:
+        header = list(pd.read_csv(path, nrows=0, encoding="utf-8").columns)
+        text = {"name", *about["benchmarks"]}
+        # a sequence may be called "NA", and an unused one has an empty side: neither is a missing number
+        gaps = {column: [""] for column in header if column not in text}
+        samples = pd.read_csv(
+            path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=gaps, encoding="utf-8"
+        )
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): run `hiclr prepare` again") from None
+    missing = [column for column in (*COLUMNS, *about["benchmarks"]) if column not in header]
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}: run `hiclr prepare` again")
+    if not pd.api.types.is_integer_dtype(samples["label"]):
+        raise ValueError(f"{path}: column label holds other things than whole numbers: run `hiclr prepare` again")
+    return samples
+
+
+def _read_sequences(path: Path) -> NDArray[np.float32]:
+    try:
+        sequences = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is cut or no array ({error}): run `hiclr prepare` again") from None
+    if not isinstance(sequences, np.memmap):
+        raise ValueError(f"{path} is no .npy array: run `hiclr prepare` again")
+    return sequences

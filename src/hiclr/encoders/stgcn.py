@@ -1,0 +1,121 @@
+"""ST-GCN (Yan, Xiong, Lin, AAAI 2018) at the quarter width that HiCLR publishes its numbers with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hiclr.encoders.base import Encoder
+from hiclr.skeleton import Partition, Skeleton, as_skeleton
+
+# channels as multiples of the width, and temporal stride, of the ten blocks
+_BLOCKS = ((1, 1), (1, 1), (1, 1), (1, 1), (2, 2), (2, 1), (2, 1), (4, 2), (4, 1), (16, 1))
+_TEMPORAL_KERNEL = 9
+
+
+class STGCN(Encoder):
+    """Ten spatio-temporal graph convolution blocks, then the mean over frames, joints and bodies.
+
+    Args:
+        skeleton: name of a known layout, or a `Skeleton`.
+        width: channels of the first block; features have 16 times as many (16 -> D = 256).
+        dropout: after every block but the first.
+        partition: "published" for the published code's adjacency, "spatial" for the paper's.
+        init_std: convolution weights ~ N(0, init_std), batch-norm weights ~ N(1, init_std), biases 0
+            (published: 0.02); None keeps PyTorch's defaults, which small corpora need.
+    """
+
+    adjacency: Tensor
+
+    def __init__(
+        self,
+        skeleton: str | Skeleton | Mapping[str, Any] = "ntu25",
+        width: int = 16,
+        dropout: float = 0.5,
+        partition: Partition = "published",
+        init_std: float | None = 0.02,
+    ) -> None:
+        super().__init__()
+        self.skeleton = as_skeleton(skeleton)
+        self.feature_dim = _BLOCKS[-1][0] * width
+        self.register_buffer("adjacency", torch.from_numpy(self.skeleton.adjacency(partition)))
+        self.input_norm = nn.BatchNorm1d(3 * self.skeleton.num_joints)
+        channels = 3
+        self.blocks = nn.ModuleList()
+        for i, (multiple, stride) in enumerate(_BLOCKS):
+            rate = dropout if i > 0 else 0.0
+            self.blocks.append(_Block(channels, multiple * width, stride, rate, self.adjacency, residual=i > 0))
+            channels = multiple * width
+        if init_std is not None:
+            self.apply(lambda module: _draw_weights(module, init_std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, 3, T, V, M) -> features (N, D)."""
+        self.check_joints(x)
+        n, c, t, v, m = x.shape
+        x = x.permute(0, 4, 3, 1, 2).reshape(n * m, v * c, t)
+        x = self.input_norm(x)
+        x = x.view(n * m, v, c, t).permute(0, 2, 3, 1)
+        for block in self.blocks:
+            x = block(x, self.adjacency)
+        return x.mean((2, 3)).view(n, m, -1).mean(1)
+
+
+class _Block(nn.Module):
+    """Graph convolution over joints, 9x1 convolution over time, residual: (B, C, T, V) -> (B, C', T', V)."""
+
+    def __init__(
+        self, channels: int, out_channels: int, stride: int, dropout: float, adjacency: Tensor, residual: bool
+    ) -> None:
+        super().__init__()
+        self.importance = nn.Parameter(torch.ones_like(adjacency))
+        self.graph = _GraphConv(channels, out_channels, len(adjacency))
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.temporal = nn.Sequential(
+            nn.Conv2d(
+                out_channels,
+                out_channels,
+                (_TEMPORAL_KERNEL, 1),
+                (stride, 1),
+                (_TEMPORAL_KERNEL // 2, 0),
+            ),
+            nn.BatchNorm2d(out_channels),
+            nn.Dropout(dropout),
+        )
+        self.residual = _residual(channels, out_channels, stride) if residual else None
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        y = F.relu(self.norm(self.graph(x, adjacency * self.importance)))
+        y = self.temporal(y)
+        return F.relu(y if self.residual is None else y + self.residual(x))
+
+
+class _GraphConv(nn.Conv2d):
+    """A 1x1 convolution per graph subset, each multiplied by its subset's adjacency, then summed."""
+
+    def __init__(self, channels: int, out_channels: int, subsets: int) -> None:
+        super().__init__(channels, subsets * out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:  # type: ignore[override]
+        n, _, t, v = x.shape
+        y = super().forward(x).view(n, len(adjacency), -1, t, v)
+        return torch.einsum("nkctv,kvw->nctw", y, adjacency)
+
+
+def _residual(channels: int, out_channels: int, stride: int) -> nn.Module:
+    if channels == out_channels and stride == 1:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(channels, out_channels, 1, (stride, 1)), nn.BatchNorm2d(out_channels))
+
+
+def _draw_weights(module: nn.Module, std: float) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, std)
+        nn.init.zeros_(module.bias) if module.bias is not None else None
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, std)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,221 @@
+"""What can be done to a batch of skeleton sequences, without chance.
+
+Every function takes x of shape (N, C, T, V, M) (sequences, coordinates, frames, joints, bodies), in
+metres, and returns a new tensor; parameters that differ between sequences have N in front. An
+absent body (all zero) stays exactly zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Stream = Literal["joint", "motion", "bone"]
+
+BLUR_TAPS = 15
+
+
+# --- presence ---------------------------------------------------------------------------------
+
+
+def present(x: Tensor) -> Tensor:
+    """Which bodies are there at all: bool (N, 1, 1, 1, M)."""
+    return x.ne(0).flatten(1, 3).any(1)[:, None, None, None, :]
+
+
+# --- preparation ------------------------------------------------------------------------------
+
+
+def centre(x: Tensor, joint: int) -> Tensor:
+    """Puts one joint of every body and frame at the origin."""
+    return x - x[:, :, :, joint : joint + 1]
+
+
+def resample(x: Tensor, lengths: Tensor, frames: int) -> Tensor:
+    """Stretches the first `lengths[n]` frames of each sequence to `frames`, linearly.
+
+    Half-pixel centres, as `torch.nn.functional.interpolate(..., align_corners=False)`.
+
+    Args:
+        x: (N, C, T, V, M).
+        lengths: (N,) whole numbers in 1..T.
+        frames: number of frames of the result.
+    """
+    position = (torch.arange(frames, device=x.device) + 0.5) * (lengths[:, None].to(x) / frames) - 0.5
+    position = position.clamp(min=0)
+    last = lengths[:, None] - 1
+    before = position.floor().long().minimum(last)
+    after = (before + 1).minimum(last)
+    weight = (position - before)[:, None, :, None, None]
+    return _frames_at(x, before).lerp(_frames_at(x, after), weight)
+
+
+def face_camera(x: Tensor, shoulders: tuple[int, int]) -> Tensor:
+    """Turns every body and frame about y until its left-to-right shoulder line runs along x.
+
+    The published rule: angle arccos(vx / (|v| + 1e-4)) with v the shoulder vector without its y, and
+    one sign a body: that of the sum of vz over all frames.
+
+    Args:
+        x: (N, 3, T, V, M).
+        shoulders: indices of the left and the right shoulder.
+    """
+    left, right = shoulders
+    line = x[:, :, :, right] - x[:, :, :, left]
+    across, along = line[:, 0], line[:, 2]
+    # sqrt of squares, not hypot: near arccos(1) its float32 rounding is what the published numbers hold
+    angle = torch.arccos(across / ((across**2 + along**2).sqrt() + 1e-4))
+    angle = angle * torch.where(along.sum(1, keepdim=True) < 0, -1.0, 1.0)
+    cos, sin = angle.cos()[:, :, None], angle.sin()[:, :, None]
+    return torch.stack([cos * x[:, 0] + sin * x[:, 2], x[:, 1], cos * x[:, 2] - sin * x[:, 0]], dim=1)
+
+
+# --- augmentation -----------------------------------------------------------------------------
+
+
+def shear(x: Tensor, matrix: Tensor) -> Tensor:
+    """Multiplies the coordinates of sequence n by matrix[n]; matrix (N, 3, 3)."""
+    return torch.einsum("nij,njtvm->nitvm", matrix.to(x), x)
+
+
+def rotation_matrix(degrees: Tensor) -> Tensor:
+    """Rz Ry Rx for angles (N, 3) about x, y and z; the x rotation is applied first. (N, 3, 3)."""
+    cos, sin = torch.deg2rad(degrees).cos().unbind(1), torch.deg2rad(degrees).sin().unbind(1)
+    one, zero = torch.ones_like(cos[0]), torch.zeros_like(cos[0])
+    about_x = torch.stack([one, zero, zero, zero, cos[0], sin[0], zero, -sin[0], cos[0]], 1)
+    about_y = torch.stack([cos[1], zero, -sin[1], zero, one, zero, sin[1], zero, cos[1]], 1)
+    about_z = torch.stack([cos[2], sin[2], zero, -sin[2], cos[2], zero, zero, zero, one], 1)
+    return about_z.view(-1, 3, 3) @ about_y.view(-1, 3, 3) @ about_x.view(-1, 3, 3)
+
+
+def rotate(x: Tensor, degrees: Tensor) -> Tensor:
+    """Rotates sequence n about x, then y, then z by degrees[n]; degrees (N, 3)."""
+    return shear(x, rotation_matrix(degrees.to(x)))
+
+
+def temporal_window(x: Tensor, start: Tensor, padding: int) -> Tensor:
+    """A window of T frames out of the sequence mirrored by `padding` frames at both ends.
+
+    The mirror repeats the edge frame: frames 0..p-1 reversed stand before frame 0.
+
+    Args:
+        x: (N, C, T, V, M).
+        start: (N,) first frame of the window, 0..2*padding; `padding` itself gives x back.
+        padding: frames added at each end, at most T.
+    """
+    frames = x.shape[2]
+    index = start[:, None].to(x.device) + torch.arange(frames, device=x.device) - padding
+    index = torch.where(index < 0, -1 - index, index)
+    index = torch.where(index >= frames, 2 * frames - 1 - index, index)
+    return _frames_at(x, index)
+
+
+def mirror(x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Left and right joints change places; coordinates stay (the published "spatial flip")."""
+    order = list(range(x.shape[3]))
+    for left, right in pairs:
+        order[left], order[right] = right, left
+    return x[:, :, :, order]
+
+
+def reverse(x: Tensor) -> Tensor:
+    """The last frame first."""
+    return x.flip(2)
+
+
+def add_noise(x: Tensor, noise: Tensor, absent_bodies: bool = False) -> Tensor:
+    """x + noise; on bodies that are not there only on request (the published code does)."""
+    return x + noise if absent_bodies else x + noise * present(x)
+
+
+def blur(x: Tensor, sigma: Tensor, normalize: bool = False) -> Tensor:
+    """Gaussian blur along time: 15 taps exp(-t^2 / (2 sigma^2)), zeros beyond the ends.
+
+    Args:
+        x: (N, C, T, V, M).
+        sigma: (N,) in frames.
+        normalize: whether the taps sum to 1. The published code's do not (gain up to 5).
+    """
+    n, c, t, v, m = x.shape
+    offset = torch.arange(BLUR_TAPS, device=x.device, dtype=x.dtype) - BLUR_TAPS // 2
+    taps = torch.exp(-(offset**2) / (2 * sigma.to(x)[:, None] ** 2))
+    if normalize:
+        taps = taps / taps.sum(1, keepdim=True)
+    rows = x.transpose(1, 2).reshape(n, t, c * v * m)
+    padded = F.pad(rows, (0, 0, BLUR_TAPS // 2, BLUR_TAPS // 2))
+    # a banded T x (T+14) matrix per sequence: one batched product instead of N small convolutions
+    band = torch.zeros(n, t, t + BLUR_TAPS - 1, device=x.device, dtype=x.dtype)
+    row = torch.arange(t, device=x.device)[:, None]
+    band[:, row, row + torch.arange(BLUR_TAPS, device=x.device)] = taps[:, None, :].expand(n, t, BLUR_TAPS)
+    return torch.bmm(band, padded).view(n, t, c, v, m).transpose(1, 2)
+
+
+def mask_axis(x: Tensor, axis: Tensor) -> Tensor:
+    """Sets coordinate axis[n] of sequence n to zero; axis (N,) in 0..C-1."""
+    keep = torch.arange(x.shape[1], device=x.device) != axis[:, None].to(x.device)
+    return x * keep[:, :, None, None, None]
+
+
+def mask_joints(x: Tensor, masked: Tensor, value: Tensor | float = 0.0, absent_bodies: bool = False) -> Tensor:
+    """Replaces joints by a value, in every coordinate of every body that is there.
+
+    Args:
+        x: (N, C, T, V, M).
+        masked: bool (N, T, V).
+        value: a number or a tensor of one element (gradient flows into it).
+        absent_bodies: whether bodies that are not there get the value too (the published code's way).
+    """
+    hidden = masked[:, None, :, :, None].expand_as(x)
+    if not absent_bodies:
+        hidden = hidden & present(x)
+    return torch.where(hidden, torch.as_tensor(value, dtype=x.dtype, device=x.device), x)
+
+
+def adain(x: Tensor, style: Tensor, dims: tuple[int, ...] = (2, 3), eps: float = 1e-5) -> Tensor:
+    """Gives x the mean and standard deviation of `style`, per body and coordinate.
+
+    Args:
+        x: (N, C, T, V, M).
+        style: (N, C, T, V, M).
+        dims: over what the statistics run: (2, 3) frames and joints, (3,) joints per frame.
+        eps: added to the (unbiased) variances.
+    """
+    deviation = (x.var(dims, keepdim=True) + eps).sqrt()
+    style_deviation = (style.var(dims, keepdim=True) + eps).sqrt()
+    standard = (x - x.mean(dims, keepdim=True)) / deviation
+    return (standard * style_deviation + style.mean(dims, keepdim=True)) * present(x)
+
+
+# --- streams ----------------------------------------------------------------------------------
+
+
+def to_bone(x: Tensor, parents: Sequence[int]) -> Tensor:
+    """Each joint minus its parent; the root (parent -1) becomes zero."""
+    return x - x[:, :, :, [joint if parent == -1 else parent for joint, parent in enumerate(parents)]]
+
+
+def to_motion(x: Tensor) -> Tensor:
+    """Each frame's step to the next one; the last frame is zero."""
+    return F.pad(x[:, :, 1:] - x[:, :, :-1], (0, 0, 0, 0, 0, 1))
+
+
+def to_stream(x: Tensor, stream: Stream, parents: Sequence[int]) -> Tensor:
+    """Joints as they are, motion, or bones."""
+    streams: dict[str, Callable[[], Tensor]] = {
+        "joint": lambda: x,
+        "motion": lambda: to_motion(x),
+        "bone": lambda: to_bone(x, parents),
+    }
+    if stream not in streams:
+        raise ValueError(f"unknown stream {stream!r}: choose one of {', '.join(streams)}")
+    return streams[stream]()
+
+
+def _frames_at(x: Tensor, index: Tensor) -> Tensor:
+    """Frames index[n] of sequence n; index (N, L) -> (N, C, L, V, M)."""
+    sequence = torch.arange(x.shape[0], device=x.device)[:, None]
+    return x.transpose(1, 2)[sequence, index].transpose(1, 2)
