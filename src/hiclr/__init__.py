@@ -1,0 +1,34 @@
+"""Self-supervised skeleton-based action recognition: learn from unlabelled 3D skeletons, recognise with few labels.
+
+The verbs of the command line are functions here: `from hiclr import prepare, pretrain, linear, knn, demo`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hiclr.cli import demo, knn, linear, pretrain
+    from hiclr.data.prepare import prepare
+    from hiclr.encoders.checkpoint import load_encoder
+    from hiclr.encoders.official import load_official
+
+# torch and Lightning take seconds to import: each name is fetched when it is first asked for
+_HOMES = {
+    "demo": "hiclr.cli",
+    "knn": "hiclr.cli",
+    "linear": "hiclr.cli",
+    "load_encoder": "hiclr.encoders.checkpoint",
+    "load_official": "hiclr.encoders.official",
+    "prepare": "hiclr.data.prepare",
+    "pretrain": "hiclr.cli",
+}
+
+__all__ = ["demo", "knn", "linear", "load_encoder", "load_official", "prepare", "pretrain"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hiclr' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -55,7 +55,9 @@ def hierarchical_consistency(levels: Sequence[Tensor], weights: Sequence[float] 
     steps = len(levels) - 1
     weights = [1.0] * steps if weights is None else weights
     if len(weights) != steps:
-        raise ValueError(f"{len(levels)} levels need {steps} weights (one for each above the first), got {len(weights)}")
+        raise ValueError(
+            f"{len(levels)} levels need {steps} weights (one for each above the first), got {len(weights)}"
+        )
     loss = levels[0].new_zeros(())
     for weaker, stronger, weight in zip(levels, levels[1:], weights, strict=False):
         target = weaker.detach().softmax(1)

@@ -52,9 +52,7 @@ class Skeleton:
         if duplicates:
             raise ValueError(f"skeleton {self.name!r}: joint names occur twice: {', '.join(duplicates)}")
         if len(self.parents) != self.num_joints:
-            raise ValueError(
-                f"skeleton {self.name!r}: {self.num_joints} joint names but {len(self.parents)} parents"
-            )
+            raise ValueError(f"skeleton {self.name!r}: {self.num_joints} joint names but {len(self.parents)} parents")
         self._check_tree()
         for stated in (self.centre, *(self.shoulders or ()), *(n for pair in self.mirror or () for n in pair)):
             if stated is not None:
@@ -83,9 +81,7 @@ class Skeleton:
     def index(self, joint: str) -> int:
         """Index of a joint by name; ValueError names the joints there are."""
         if joint not in self.joint_names:
-            raise ValueError(
-                f"skeleton {self.name!r} has no joint {joint!r}: it has {', '.join(self.joint_names)}"
-            )
+            raise ValueError(f"skeleton {self.name!r} has no joint {joint!r}: it has {', '.join(self.joint_names)}")
         return self.joint_names.index(joint)
 
     def path_to_root(self, joint: int) -> list[int]:

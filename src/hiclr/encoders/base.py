@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,13 +13,17 @@ from hiclr.skeleton import Skeleton
 class Encoder(nn.Module, abc.ABC):
     """From sequences (N, C, T, V, M) to features (N, D).
 
-    Attributes:
-        skeleton: the joints the encoder was built for.
+    Args:
+        skeleton: the joints the encoder is built for.
         feature_dim: D.
+        settings: all other arguments of the class, so that a checkpoint can rebuild it.
     """
 
-    skeleton: Skeleton
-    feature_dim: int
+    def __init__(self, skeleton: Skeleton, feature_dim: int, settings: dict[str, Any]) -> None:
+        super().__init__()
+        self.skeleton = skeleton
+        self.feature_dim = feature_dim
+        self.settings = settings
 
     @abc.abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -31,5 +36,6 @@ class Encoder(nn.Module, abc.ABC):
         expected, got = self.skeleton.num_joints, x.shape[3]
         if got != expected:
             raise ValueError(
-                f"expected {expected} joints ({self.skeleton.name}), got {got}: build the encoder with the data's skeleton"
+                f"expected {expected} joints ({self.skeleton.name}), got {got}: "
+                "build the encoder with the skeleton of the data"
             )

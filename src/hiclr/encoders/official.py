@@ -6,6 +6,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ def load_official(path: str | Path) -> Encoder:
         FileNotFoundError: if there is no such file.
         ValueError: naming what the file lacks, or what does not fit.
     """
-    state = _read_tensors(Path(path))
+    state = {key: value for key, value in read_safely(Path(path)).items() if isinstance(value, Tensor)}
     for key in (_ADJACENCY, _FIRST_NORM):
         if key not in state:
             raise ValueError(f"{path} holds no published ST-GCN weights: {key} is missing")
@@ -62,16 +63,22 @@ def load_official(path: str | Path) -> Encoder:
     return encoder.eval()
 
 
-def _read_tensors(path: Path) -> Mapping[str, Tensor]:
+def read_safely(path: Path) -> Mapping[str, Any]:
+    """The dict in a file that `torch.save` wrote, if it holds tensors and plain containers alone.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or would run code.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is no file of tensors alone: {str(error).splitlines()[0]}") from None
-    if not isinstance(state, Mapping):
-        raise ValueError(f"{path} holds a {type(state).__name__}, expected a dict of tensors")
-    return {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+        raise ValueError(f"{path} is no file of tensors and plain values: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
+    return content
 
 
 def _skeleton_of(joints: int, path: str | Path) -> Skeleton:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,8 @@ class STGCN(Encoder):
         width: channels of the first block; features have 16 times as many (16 -> D = 256).
         dropout: after every block but the first.
         partition: "published" for the published code's adjacency, "spatial" for the paper's.
-        init_std: convolution weights ~ N(0, init_std), batch-norm weights ~ N(1, init_std), biases 0
-            (published: 0.02); None keeps PyTorch's defaults, which small corpora need.
+        init: "published" draws convolution weights from N(0, 0.02) and batch-norm weights from N(1, 0.02),
+            biases 0; "pytorch" keeps PyTorch's defaults, which small corpora need.
     """
 
     adjacency: Tensor
@@ -37,11 +37,10 @@ class STGCN(Encoder):
         width: int = 16,
         dropout: float = 0.5,
         partition: Partition = "published",
-        init_std: float | None = 0.02,
+        init: Literal["published", "pytorch"] = "published",
     ) -> None:
-        super().__init__()
-        self.skeleton = as_skeleton(skeleton)
-        self.feature_dim = _BLOCKS[-1][0] * width
+        settings = {"width": width, "dropout": dropout, "partition": partition, "init": init}
+        super().__init__(as_skeleton(skeleton), _BLOCKS[-1][0] * width, settings)
         self.register_buffer("adjacency", torch.from_numpy(self.skeleton.adjacency(partition)))
         self.input_norm = nn.BatchNorm1d(3 * self.skeleton.num_joints)
         channels = 3
@@ -50,8 +49,8 @@ class STGCN(Encoder):
             rate = dropout if i > 0 else 0.0
             self.blocks.append(_Block(channels, multiple * width, stride, rate, self.adjacency, residual=i > 0))
             channels = multiple * width
-        if init_std is not None:
-            self.apply(lambda module: _draw_weights(module, init_std))
+        if init == "published":
+            self.apply(_draw_published_weights)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, 3, T, V, M) -> features (N, D)."""
@@ -112,10 +111,9 @@ def _residual(channels: int, out_channels: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(channels, out_channels, 1, (stride, 1)), nn.BatchNorm2d(out_channels))
 
 
-def _draw_weights(module: nn.Module, std: float) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.normal_(module.weight, 0.0, std)
-        nn.init.zeros_(module.bias) if module.bias is not None else None
-    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, std)
-        nn.init.zeros_(module.bias)
+def _draw_published_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.BatchNorm1d | nn.BatchNorm2d):
+        mean = 0.0 if isinstance(module, nn.Conv2d) else 1.0
+        nn.init.normal_(module.weight, mean, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,343 @@
+"""Corpora: which recordings there are, who does what in them, and which side of each benchmark they are on.
+
+A corpus is a function that looks at the raw files and returns a `Corpus`; `CORPORA` names them all. A new one is
+written here (and its file format in `recordings`), nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from hiclr.data.recordings import Recording, open_ragged, read_ntu_skeleton
+from hiclr.skeleton import SKELETONS, Skeleton
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """What preparation must know of a data set; making one reads no coordinates from folders of files.
+
+    Args:
+        name: what `about.json` will call it.
+        skeleton: the joint layout.
+        class_names: one per label.
+        benchmarks: names of the columns of `samples` that hold "train", "test" or "" (unused).
+        bodies: M, how many bodies a prepared sequence has room for.
+        samples: one row per recording: name, label, subject, camera, setup (0 where unknown), further columns and the
+            benchmarks.
+        read: row number -> the recording; ValueError where its file is damaged.
+        fingerprint: changes when the raw files change (names and sizes for folders, contents for one file).
+        synthetic: whether the movements were computed rather than recorded.
+        notes: what was left out and why, in sentences.
+        meta: what is known of the source: licence, citation, units, ...
+    """
+
+    name: str
+    skeleton: Skeleton
+    class_names: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+    bodies: int
+    samples: pd.DataFrame
+    read: Callable[[int], Recording]
+    fingerprint: str
+    synthetic: bool = False
+    notes: tuple[str, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+# --- one .npz of one's own --------------------------------------------------------------------------------------------
+
+
+def ragged(file: Path | str) -> Corpus:
+    """A "ragged" `.npz` of one's own (see `recordings.open_ragged`).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not of this form.
+    """
+    content = open_ragged(file)
+    with Path(file).open("rb") as stream:
+        fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Corpus(
+        name=content.name,
+        skeleton=content.skeleton,
+        class_names=content.class_names,
+        benchmarks=content.benchmarks,
+        bodies=content.frames.shape[1],
+        samples=content.samples,
+        read=content.read,
+        fingerprint=fingerprint,
+        synthetic=bool(content.meta.get("synthetic", False)),
+        meta=content.meta,
+    )
+
+
+# --- NTU RGB+D --------------------------------------------------------------------------------------------------------
+
+_NTU_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+
+NTU60_TRAIN_PERFORMERS = frozenset({1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38})
+NTU60_TRAIN_CAMERAS = frozenset({2, 3})
+NTU120_TRAIN_PERFORMERS = NTU60_TRAIN_PERFORMERS | frozenset(
+    {45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94}
+    | {95, 97, 98, 100, 103}
+)
+
+
+class NTUName(NamedTuple):
+    """The five numbers of a name SsssCcccPpppRrrrAaaa; each counts from 1."""
+
+    setup: int
+    camera: int
+    performer: int
+    repetition: int
+    action: int
+
+
+def ntu_name(name: str) -> NTUName | None:
+    """The numbers in an NTU sample name, None for a name of another form."""
+    match = _NTU_NAME.fullmatch(name)
+    return NTUName(*map(int, match.groups())) if match else None
+
+
+Split = Callable[[NTUName], bool]
+"""Whether a recording is on the train side."""
+
+NTU60_SPLITS: dict[str, Split] = {
+    "xsub": lambda name: name.performer in NTU60_TRAIN_PERFORMERS,
+    "xview": lambda name: name.camera in NTU60_TRAIN_CAMERAS,
+}
+NTU120_SPLITS: dict[str, Split] = {
+    "xsub": lambda name: name.performer in NTU120_TRAIN_PERFORMERS,
+    "xset": lambda name: name.setup % 2 == 0,
+}
+
+# The lists are the owners' and ship with their data; only their file names are known here.
+_NTU60_LISTS = ("NTU_RGBD_samples_with_missing_skeletons.txt", "samples_with_missing_skeletons.txt")
+_NTU120_LISTS = ("NTU_RGBD120_samples_with_missing_skeletons.txt", "samples_with_missing_skeletons_NTU_RGBD120.txt")
+
+_NTU_LICENCE = "academic research only, by agreement with the owners (ROSE Lab, NTU Singapore)"
+_NTU60_CITATION = (
+    "A. Shahroudy, J. Liu, T.-T. Ng, G. Wang. "
+    "NTU RGB+D: A Large Scale Dataset for 3D Human Activity Analysis. CVPR 2016."
+)
+_NTU120_CITATION = (
+    "J. Liu, A. Shahroudy, M. Perez, G. Wang, L.-Y. Duan, A. C. Kot. "
+    "NTU RGB+D 120: A Large-Scale Benchmark for 3D Human Activity Understanding. TPAMI 2019."
+)
+_MARKER = "synthetic.json"
+
+
+def ntu60(raw: Path | str, missing: Path | str | None = None) -> Corpus:
+    """NTU RGB+D 60: a folder of `.skeleton` files, or of folders of them.
+
+    Args:
+        raw: the folder.
+        missing: the owners' list of samples with missing skeletons, which are left out. When None, their file is looked
+            for in `raw` and beside it; `Corpus.notes` says which was used, or that none was.
+
+    Raises:
+        FileNotFoundError: no such folder, or no such list.
+        ValueError: it holds no recordings of this corpus, holds one twice, or they are synthetic.
+    """
+    folder = _scan(raw)
+    folder.refuse_synthetic()
+    listed = _owners_list(folder.root, missing, _NTU60_LISTS)
+    meta = {"licence": _NTU_LICENCE, "citation": _NTU60_CITATION}
+    return _ntu(folder, "ntu60", NTU60_CLASSES, NTU60_SPLITS, listed, meta)
+
+
+def ntu120(raw: Path | str, missing: Path | str | None = None) -> Corpus:
+    """NTU RGB+D 120: as `ntu60`, with all 120 classes and their list."""
+    folder = _scan(raw)
+    folder.refuse_synthetic()
+    listed = _owners_list(folder.root, missing, _NTU120_LISTS)
+    meta = {"licence": _NTU_LICENCE, "citation": _NTU120_CITATION}
+    return _ntu(folder, "ntu120", NTU120_CLASSES, NTU120_SPLITS, listed, meta)
+
+
+def synthetic(raw: Path | str) -> Corpus:
+    """What `hiclr.data.synthetic` wrote: files of NTU's form and names, with the class names in `synthetic.json`.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: it has no marker or a damaged one, or no recordings.
+    """
+    folder = _scan(raw)
+    marker = folder.root / _MARKER
+    if not marker.is_file():
+        raise ValueError(f"{folder.root} has no {_MARKER}, so it is not synthetic: use `hiclr prepare ntu60`")
+    try:
+        meta = json.loads(marker.read_text(encoding="utf-8"))
+        class_names = tuple(map(str, meta.pop("class_names")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{marker} does not state the class names ({type(error).__name__}: {error})") from None
+    return _ntu(folder, "synthetic", class_names, NTU60_SPLITS, _OwnersList(), meta, synthetic=True)
+
+
+CORPORA: dict[str, Callable[..., Corpus]] = {"ragged": ragged, "ntu60": ntu60, "ntu120": ntu120, "synthetic": synthetic}
+
+
+class _Folder(NamedTuple):
+    """The `.skeleton` files at and below a folder, by name."""
+
+    root: Path
+    files: dict[str, Path]
+    marked: bool
+
+    def refuse_synthetic(self) -> None:
+        if self.marked:
+            raise ValueError(f"{self.root} holds synthetic recordings ({_MARKER}): use `hiclr prepare synthetic`")
+
+
+class _OwnersList(NamedTuple):
+    """Names the owners of a corpus tell to leave out, and a sentence on where they came from."""
+
+    names: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def _scan(raw: Path | str) -> _Folder:
+    root = Path(raw)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}")
+    files: dict[str, Path] = {}
+    marked = False
+    for folder, _, names in os.walk(root, followlinks=True):
+        marked |= _MARKER in names
+        for path in (Path(folder, name) for name in names if name.endswith(".skeleton")):
+            if path.stem in files:
+                raise ValueError(f"{path.stem} occurs twice below {root}: {files[path.stem]} and {path}")
+            files[path.stem] = path
+    if not files:
+        raise ValueError(f"no .skeleton files in {root}")
+    return _Folder(root, files, marked)
+
+
+def _owners_list(root: Path, stated: Path | str | None, file_names: tuple[str, ...]) -> _OwnersList:
+    places = [Path(stated)] if stated is not None else [at / name for at in (root, root.parent) for name in file_names]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None and stated is not None:
+        raise FileNotFoundError(f"no list of missing skeletons at {stated}")
+    if found is None:
+        return _OwnersList(
+            notes=(
+                f"no list of samples with missing skeletons was given or found ({file_names[0]}): "
+                "none was left out for that reason, so counts differ from the published ones",
+            )
+        )
+    names = frozenset(line for line in found.read_text(encoding="utf-8").split() if ntu_name(line))
+    if not names:
+        raise ValueError(f"{found} names no NTU samples: is it the owners' list of missing skeletons?")
+    return _OwnersList(names, (f"{len(names)} names in the owners' list {found.name}",))
+
+
+def _ntu(
+    folder: _Folder,
+    name: str,
+    class_names: tuple[str, ...],
+    splits: dict[str, Split],
+    owners: _OwnersList,
+    meta: dict[str, Any],
+    synthetic: bool = False,
+) -> Corpus:
+    parsed = {file: ntu_name(file) for file in sorted(folder.files)}
+    kept = {
+        file: numbers
+        for file, numbers in parsed.items()
+        if numbers and 1 <= numbers.action <= len(class_names) and file not in owners.names
+    }
+    if not kept:
+        raise ValueError(f"none of the {len(parsed)} .skeleton files in {folder.root} is a recording of {name}")
+    notes = (
+        *owners.notes,
+        *_left_out("named in the owners' list", [file for file in parsed if file in owners.names]),
+        *_left_out("not named SsssCcccPpppRrrrAaaa", [file for file, numbers in parsed.items() if not numbers]),
+        *_left_out(
+            f"of actions other than A001 to A{len(class_names):03d}",
+            [file for file, numbers in parsed.items() if numbers and not 1 <= numbers.action <= len(class_names)],
+        ),
+    )
+    rows = list(kept.values())
+    samples = pd.DataFrame(
+        {
+            "name": list(kept),
+            "label": [row.action - 1 for row in rows],
+            "subject": [row.performer for row in rows],
+            "camera": [row.camera for row in rows],
+            "setup": [row.setup for row in rows],
+            "rep": [row.repetition for row in rows],
+            **{benchmark: ["train" if split(row) else "test" for row in rows] for benchmark, split in splits.items()},
+        }
+    )
+    paths = [folder.files[file] for file in kept]
+    return Corpus(
+        name=name,
+        skeleton=SKELETONS["ntu25"],
+        class_names=class_names,
+        benchmarks=tuple(splits),
+        bodies=2,
+        samples=samples,
+        read=lambda index: read_ntu_skeleton(paths[index]),
+        fingerprint=_names_and_sizes(paths),
+        synthetic=synthetic,
+        notes=notes,
+        meta={"units": "metre", "fps": 30, "axes": "Kinect camera space: y up, z away from the camera", **meta},
+    )
+
+
+def _left_out(why: str, files: list[str]) -> Iterator[str]:
+    if files:
+        shown = ", ".join(files[:5]) + (", ..." if len(files) > 5 else "")
+        yield f"{len(files)} recordings left out, {why}: {shown}"
+
+
+def _names_and_sizes(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+# --- class names, in the owners' order (long ones shortened) ---------------------------------------------------------
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(" ".join(name.split()) for name in text.split(";"))
+
+
+NTU60_CLASSES = _listed("""
+    drink water; eat meal/snack; brushing teeth; brushing hair; drop; pickup; throw; sitting down; standing up;
+    clapping; reading; writing; tear up paper; wear jacket; take off jacket; wear a shoe; take off a shoe;
+    wear on glasses; take off glasses; put on a hat/cap; take off a hat/cap; cheer up; hand waving; kicking something;
+    reach into pocket; hopping; jump up; make a phone call/answer phone; playing with phone/tablet;
+    typing on a keyboard; pointing to something with finger; taking a selfie; check time (from watch);
+    rub two hands together; nod head/bow; shake head; wipe face; salute; put the palms together; cross hands in front;
+    sneeze/cough; staggering; falling; touch head (headache); touch chest (stomachache/heart pain);
+    touch back (backache); touch neck (neckache); nausea or vomiting condition; use a fan/feeling warm;
+    punching/slapping other person; kicking other person; pushing other person; pat on back of other person;
+    point finger at the other person; hugging other person; giving something to other person;
+    touch other person's pocket; handshaking; walking towards each other; walking apart from each other
+""")
+
+NTU120_CLASSES = NTU60_CLASSES + _listed("""
+    put on headphone; take off headphone; shoot at the basket; bounce ball; tennis bat swing;
+    juggling table tennis balls; hush; flick hair; thumb up; thumb down; make ok sign; make victory sign; staple book;
+    counting money; cutting nails; cutting paper; snapping fingers; open bottle; sniff; squat down; toss a coin;
+    fold paper; ball up paper; play magic cube; apply cream on face; apply cream on hand back; put on bag;
+    take off bag; put something into a bag; take something out of a bag; open a box; move heavy objects; shake fist;
+    throw up cap/hat; hands up (both hands); cross arms; arm circles; arm swings; running on the spot; butt kicks;
+    cross toe touch; side kick; yawn; stretch oneself; blow nose; hit other person with something;
+    wield knife towards other person; knock over other person; grab other person's stuff;
+    shoot at other person with a gun; step on foot; high-five; cheers and drink; carry something with other person;
+    take a photo of other person; follow other person; whisper in other person's ear;
+    exchange things with other person; support somebody with one's hand; finger-guessing game
+""")

@@ -1,0 +1,352 @@
+"""From a corpus to a prepared folder: the published preparation, a chunk of recordings at a time.
+
+All is written into `<out>.partial` and renamed when whole. What is finished there is noted after each chunk, so a
+preparation that was killed goes on where it stopped and ends with the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from hiclr import functional
+from hiclr.data.corpora import Corpus
+from hiclr.data.folder import ABOUT, COLUMNS, SCHEMA, FolderWriter, PreparedFolder
+from hiclr.skeleton import Skeleton
+
+Actors = Literal["file order", "motion"]
+
+PREPARATION = 1  # counts up when the same recordings would give other bytes; folders of another one are refused
+CHUNK = 128  # recordings between two notes of progress
+FARTHEST = 1e6  # metres; what lies beyond is no measurement, and its square may not fit into float32
+BATCH_FRAMES = 1 << 14  # padded frames in work at a time: one very long recording must not pad 127 others
+
+_console = Console(stderr=True)
+
+
+def prepare(
+    corpus: Corpus,
+    out: Path | str,
+    *,
+    frames: int = 50,
+    actors: Actors = "file order",
+    overwrite: bool = False,
+    progress: bool = True,
+) -> PreparedFolder:
+    """Prepares all recordings of a corpus (see `prepare_batch`) and opens the result.
+
+    Recordings that cannot be read, hold NaN or show no body are left out; `about.json` counts and names them, and says
+    what was done with what else was dirty. A second start with nothing to do returns at once; one after a kill resumes.
+
+    Args:
+        corpus: from `hiclr.data.corpora`.
+        out: the folder to make.
+        frames: T, to which every sequence is resampled.
+        actors: which bodies are kept where more are seen, and which comes first: "file order" (published: the order of
+            first appearance) or "motion" (most movement first; frames without that body are dropped).
+        overwrite: replace a folder that was prepared from another source or with other options.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: `out` is something else or prepared differently, an option is out of range, the skeleton tells no
+            centre or shoulders, or no recording can be used.
+    """
+    if frames < 1:
+        raise ValueError(f"frames must be at least 1, got {frames}")
+    if actors not in get_args(Actors):
+        raise ValueError(f"actors must be one of {', '.join(map(repr, get_args(Actors)))}, got {actors!r}")
+    skeleton = corpus.skeleton
+    _ = skeleton.centre_joint, skeleton.shoulder_pair  # a skeleton that does not tell them says so before the work
+    recipe = {
+        "preparation": PREPARATION,
+        "corpus": corpus.name,
+        "source_hash": _source_hash(corpus),
+        "frames": frames,
+        "actors": actors,
+    }
+    writer = FolderWriter(out, recipe, (3, frames, skeleton.num_joints, corpus.bodies))
+    if writer.is_done(overwrite):
+        return PreparedFolder.open(out)
+    _say(*writer.start())
+    kept = [_Kept(*facts) for note in writer.notes for facts in note["kept"]]
+    skipped = [_Skipped(*facts) for note in writer.notes for facts in note["skipped"]]
+    first, size = len(kept) + len(skipped), len(corpus.samples)
+    with _bar(f"preparing {corpus.name}", size, progress) as show, _one_thread():
+        show(first, len(skipped))
+        for start in range(first, size, CHUNK):
+            rows = range(start, min(start + CHUNK, size))
+            sequences, more, less = _prepare_rows(corpus, rows, frames, actors)
+            writer.append(sequences, {"kept": more, "skipped": less})
+            kept += more
+            skipped += less
+            show(rows.stop, len(skipped))
+    if not kept:
+        writer.abandon()
+        reason = f": {skipped[0].reason}" if skipped else ""
+        raise ValueError(f"none of the {size} recordings of {corpus.name} can be used{reason}")
+    about = _about(corpus, recipe, kept, skipped)
+    writer.finish(_samples(corpus, kept), about)
+    _say(*_summary(about))
+    return PreparedFolder.open(out)
+
+
+# --- the numbers ------------------------------------------------------------------------------------------------------
+
+
+def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50) -> Tensor:
+    """The published preparation: valid length, centre, resample, face the camera.
+
+    The frames in which joint 1 of body 1 is not at the origin are counted, and that many are taken from the start (so
+    where empty frames lie between, as many are lost at the end, as in the published code).
+
+    Args:
+        x: (N, 3, T, V, M) in metres, padded with zeros to a common T.
+        skeleton: gives the centre joint and the shoulders.
+        frames: T of the result.
+
+    Raises:
+        ValueError: a sequence has no valid frame.
+    """
+    lengths = x[:, :, :, 0, 0].ne(0).any(1).sum(1)
+    if not lengths.all():
+        raise ValueError(f"sequence {int(lengths.argmin())} shows no body: joint 1 of body 1 is zero in all frames")
+    x = functional.centre(x, skeleton.centre_joint)
+    x = functional.resample(x, lengths, frames)
+    return functional.face_camera(x, skeleton.shoulder_pair)
+
+
+def choose_actors(frames: NDArray[np.float32], bodies: int, actors: Actors = "file order") -> NDArray[np.float32]:
+    """Keeps up to `bodies` bodies of a recording; missing ones become zero.
+
+    "motion" orders them by movement, the summed variance over time of all joint coordinates (the heuristic of NTU
+    RGB+D's authors), and drops the frames that do not show the first.
+
+    Args:
+        frames: (F, any, V, 3), finite.
+        bodies: M of the result.
+        actors: see `prepare`.
+    """
+    if actors == "motion" and frames.shape[1]:
+        seen = _seen(frames)
+        movement = [
+            frames[seen[:, m], m].var(0, dtype=np.float64).sum() if seen[:, m].any() else -1.0
+            for m in range(frames.shape[1])
+        ]
+        order = np.argsort(np.negative(movement), kind="stable")
+        frames = frames[seen[:, order[0]]][:, order]
+    kept = frames[:, :bodies]
+    return np.pad(kept, ((0, 0), (0, bodies - kept.shape[1]), (0, 0), (0, 0)))
+
+
+class _Kept(NamedTuple):
+    """A recording that was prepared: its row in the corpus and what was seen in it."""
+
+    row: int
+    length: int  # valid frames
+    bodies: int  # kept bodies that are seen at all
+    empty: int  # frames without the first body
+    late: int  # kept bodies that are absent from the first frame
+    crowd: int  # bodies seen beyond those kept
+
+
+class _Skipped(NamedTuple):
+    """A recording that was left out."""
+
+    row: int
+    reason: str
+
+
+def _prepare_rows(
+    corpus: Corpus, rows: range, frames: int, actors: Actors
+) -> tuple[NDArray[np.float32], list[_Kept], list[_Skipped]]:
+    kept: list[_Kept] = []
+    skipped: list[_Skipped] = []
+    clips: list[NDArray[np.float32]] = []
+    for row in rows:
+        try:
+            clip, facts = _examine(row, corpus, actors)
+        except ValueError as error:
+            skipped.append(_Skipped(row, str(error)))
+        else:
+            clips.append(clip)
+            kept.append(facts)
+    empty = np.empty((0, 3, frames, corpus.skeleton.num_joints, corpus.bodies), np.float32)
+    prepared = [prepare_batch(_padded(batch), corpus.skeleton, frames).numpy() for batch in _batches(clips)]
+    return np.concatenate([empty, *prepared]), kept, skipped
+
+
+def _examine(row: int, corpus: Corpus, actors: Actors) -> tuple[NDArray[np.float32], _Kept]:
+    """Reads a recording and chooses its actors; ValueError with the reason where it cannot be used."""
+    frames = corpus.read(row).frames
+    broken = ~np.asarray((np.abs(frames) < FARTHEST).all((1, 2, 3)))
+    if broken.any():
+        raise ValueError(f"NaN or coordinates beyond {FARTHEST:g} m in {broken.sum()} of {len(frames)} frames")
+    clip = choose_actors(frames, corpus.bodies, actors)
+    seen = _seen(clip)
+    length = int(_seen(clip[:, :1, :1]).sum())
+    if not length:
+        joint = corpus.skeleton.joint_names[0]
+        raise ValueError(
+            f"joint {joint} of the first body lies at the origin in all {len(frames)} frames, which is read as no body"
+            if seen[:, 0].any()
+            else f"no first body in {len(frames)} frames"
+        )
+    facts = _Kept(
+        row=row,
+        length=length,
+        bodies=int(seen.any(0).sum()),
+        empty=len(frames) - length,
+        late=int((seen.any(0) & ~seen[0]).sum()),
+        crowd=int(_seen(frames).any(0).sum() - seen.any(0).sum()),
+    )
+    return clip, facts
+
+
+def _seen(frames: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which bodies are there: (F, M, V, 3) -> (F, M)."""
+    return np.asarray(frames.any((2, 3)))
+
+
+def _batches(clips: Sequence[NDArray[np.float32]]) -> Iterator[Sequence[NDArray[np.float32]]]:
+    first, longest = 0, 0
+    for i, clip in enumerate(clips):
+        longest = max(longest, len(clip))
+        if i > first and longest * (i + 1 - first) > BATCH_FRAMES:
+            yield clips[first:i]
+            first, longest = i, len(clip)
+    if first < len(clips):
+        yield clips[first:]
+
+
+def _padded(clips: Sequence[NDArray[np.float32]]) -> Tensor:
+    """Clips (F, M, V, 3) of any length as one batch (N, 3, T, V, M)."""
+    batch = np.zeros((len(clips), max(map(len, clips)), *clips[0].shape[1:]), np.float32)
+    for i, clip in enumerate(clips):
+        batch[i, : len(clip)] = clip
+    return torch.from_numpy(batch).permute(0, 4, 1, 3, 2)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Bytes must not depend on how many threads share a batch: vector code and the rest of a share may round apart."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+# --- what is said about them ------------------------------------------------------------------------------------------
+
+
+def _source_hash(corpus: Corpus) -> str:
+    facts = [corpus.fingerprint, corpus.skeleton.to_dict(), corpus.class_names, corpus.benchmarks, corpus.bodies]
+    text = json.dumps(facts) + corpus.samples.to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _samples(corpus: Corpus, kept: Sequence[_Kept]) -> pd.DataFrame:
+    table = corpus.samples.iloc[[facts.row for facts in kept]].assign(
+        length=[facts.length for facts in kept], bodies=[facts.bodies for facts in kept]
+    )
+    others = [column for column in table.columns if column not in (*COLUMNS, *corpus.benchmarks)]
+    return table[[*COLUMNS, *others, *corpus.benchmarks]]
+
+
+def _about(
+    corpus: Corpus, recipe: dict[str, Any], kept: Sequence[_Kept], skipped: Sequence[_Skipped]
+) -> dict[str, Any]:
+    joints, table = corpus.skeleton.joint_names, corpus.samples.iloc[[facts.row for facts in kept]]
+    left, right = corpus.skeleton.shoulder_pair
+    names = corpus.samples["name"]
+    return {
+        "schema": SCHEMA,
+        **recipe,
+        "synthetic": corpus.synthetic,
+        "skeleton": corpus.skeleton.to_dict(),
+        "class_names": list(corpus.class_names),
+        "benchmarks": list(corpus.benchmarks),
+        "bodies": corpus.bodies,
+        "steps": [
+            {"step": "choose actors", "actors": recipe["actors"], "bodies": corpus.bodies},
+            {"step": "valid length", "joint": joints[0], "body": 1},
+            {"step": "centre", "joint": joints[corpus.skeleton.centre_joint]},
+            {"step": "resample", "frames": recipe["frames"], "interpolation": "linear, half-pixel centres"},
+            {"step": "face camera", "shoulders": [joints[left], joints[right]]},
+        ],
+        "counts": {
+            "recordings": len(names),
+            "kept": len(kept),
+            "skipped": len(skipped),
+            "benchmarks": {
+                benchmark: {side: int((table[benchmark] == side).sum()) for side in ("train", "test")}
+                for benchmark in corpus.benchmarks
+            },
+        },
+        "dirty": _dirty(kept, recipe["actors"]),
+        "skipped": [{"name": str(names.iloc[row]), "reason": reason} for row, reason in skipped],
+        "notes": list(corpus.notes),
+        "source": corpus.meta,
+        "tool_version": version("hiclr"),
+    }
+
+
+def _dirty(kept: Sequence[_Kept], actors: Actors) -> list[dict[str, Any]]:
+    by_motion = actors == "motion"
+    found = {
+        "frames without the first body": (
+            [facts.empty for facts in kept],
+            "dropped" if by_motion else "not counted in the length; that many frames are then taken from the start",
+        ),
+        "a body absent from the first frame": ([facts.late for facts in kept], "zero until it appears"),
+        "more bodies than are kept": (
+            [facts.crowd for facts in kept],
+            "those with the most movement kept" if by_motion else "the first in file order kept",
+        ),
+        "only one valid frame": ([int(facts.length == 1) for facts in kept], "repeated in all frames"),
+    }
+    return [
+        {"what": what, "sequences": sum(number > 0 for number in numbers), "done": done}
+        for what, (numbers, done) in found.items()
+        if any(numbers)
+    ]
+
+
+def _summary(about: dict[str, Any]) -> Iterator[str]:
+    counts = about["counts"]
+    yield f"{about['corpus']}: {counts['kept']} of {counts['recordings']} recordings prepared"
+    for skipped in about["skipped"][:5]:
+        yield f"  skipped {skipped['name']}: {skipped['reason']}"
+    if counts["skipped"] > 5:
+        yield f"  ... and {counts['skipped'] - 5} more, all named in {ABOUT}"
+    for dirty in about["dirty"]:
+        yield f"  {dirty['what']} in {dirty['sequences']} sequences: {dirty['done']}"
+    yield from about["notes"]
+
+
+def _say(*sentences: str) -> None:
+    for sentence in sentences:
+        _console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _bar(what: str, total: int, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    more = (TextColumn("{task.fields[skipped]} skipped"), TimeRemainingColumn())
+    with Progress(*columns, *more, console=_console, disable=not shown) as bar:
+        task = bar.add_task(what, total=total, skipped=0)
+        yield lambda done, skipped: bar.update(task, completed=done, skipped=skipped)

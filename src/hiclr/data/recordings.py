@@ -1,0 +1,327 @@
+"""Raw files: from bytes on disk to coordinates in metres, or to one sentence that says what is wrong with the file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hiclr.skeleton import SKELETONS, Skeleton
+
+NTU_JOINTS = 25
+NTU_JOINT_FIELDS = 12
+# Kinect tracks six bodies at a time and a lost one returns under a new id: real files stay far below this,
+# and a hostile one cannot ask for frames x ids of memory.
+NTU_MAX_BODIES = 100
+
+
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one bool
+class Recording:
+    """One recording as it lies in the raw file.
+
+    Args:
+        name: unique within its corpus.
+        frames: (F, M, V, 3) float32 in metres. M is the number of bodies seen, in the order in which they first
+            appear; a body that is absent from a frame is zero there. NaN passes through.
+    """
+
+    name: str
+    frames: NDArray[np.float32]
+
+
+# --- NTU RGB+D --------------------------------------------------------------------------------------------------------
+
+
+def read_ntu_skeleton(path: Path | str) -> Recording:
+    """Reads an NTU RGB+D `.skeleton` text file: all its bodies, told apart by their ids.
+
+    Blank lines and any line ends are accepted. M is 0 where no frame shows a body.
+
+    Raises:
+        ValueError: the text breaks off, goes on after the last frame, or holds something else than the format says;
+            the sentence names file and line.
+    """
+    path = Path(path)
+    text = _Lines(path)
+    tracks: dict[bytes, int] = {}  # ids stay text: float64 confuses neighbouring 17-digit numbers
+    places: list[tuple[int, int]] = []
+    joint_rows: list[bytes] = []
+    first_rows: list[int] = []
+    num_frames = text.count("frames", lines_each=1)
+    for frame in range(num_frames):
+        seen = set()
+        for _ in range(text.count("bodies", lines_each=2)):
+            body_id = text.lines[text.at].split(None, 1)[0]
+            if body_id in seen:
+                raise text.error(text.at, f"body {_shown(body_id)} occurs twice in frame {frame + 1}")
+            seen.add(body_id)
+            places.append((frame, tracks.setdefault(body_id, len(tracks))))
+            if len(tracks) > NTU_MAX_BODIES:
+                raise text.error(text.at, f"more than {NTU_MAX_BODIES} different bodies in one recording")
+            text.at += 1
+            text.count("joints", lines_each=1, exactly=NTU_JOINTS)
+            first_rows.append(text.at)
+            joint_rows += text.lines[text.at : text.at + NTU_JOINTS]
+            text.at += NTU_JOINTS
+    if text.at < len(text.lines):
+        raise text.error(text.at, f"the text goes on after the last of {num_frames} frames")
+    frames = np.zeros((num_frames, len(tracks), NTU_JOINTS, 3), np.float32)
+    if places:
+        try:
+            joints = _joint_numbers(joint_rows)
+        except ValueError:
+            row = next(i for i, line in enumerate(joint_rows) if not _is_joint(line))
+            at = first_rows[row // NTU_JOINTS] + row % NTU_JOINTS
+            problem = f"expected the {NTU_JOINT_FIELDS} numbers of a joint, got {_shown(joint_rows[row])}"
+            raise text.error(at, problem) from None
+        frame_of, track_of = np.array(places).T
+        frames[frame_of, track_of] = joints.reshape(-1, NTU_JOINTS, 3)
+    return Recording(path.stem, frames)
+
+
+class _Lines:
+    """The lines of a text that are not blank, and how far they have been read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._all = path.read_bytes().splitlines()
+        self.lines = [line for line in self._all if line and not line.isspace()]
+        self.at = 0
+
+    def count(self, what: str, lines_each: int, exactly: int | None = None) -> int:
+        """Reads a number of things, each of which takes some of the lines left: a false one asks for no memory."""
+        left = len(self.lines) - self.at - 1
+        if left < 0:
+            raise self.error(self.at, f"the file ends where the number of {what} should stand")
+        try:
+            number = int(self.lines[self.at])
+        except ValueError:
+            raise self.error(self.at, f"expected the number of {what}, got {_shown(self.lines[self.at])}") from None
+        if exactly is not None and number != exactly:
+            raise self.error(self.at, f"expected {exactly} {what}, got {number}")
+        if number < 0 or number * lines_each > left:
+            raise self.error(self.at, f"{number} {what} announced, but only {left} lines follow")
+        self.at += 1
+        return number
+
+    def error(self, at: int, problem: str) -> ValueError:
+        """The sentence for non-blank line `at`, counted as an editor counts."""
+        numbers = [i for i, line in enumerate(self._all, 1) if line and not line.isspace()]
+        number = numbers[at] if at < len(numbers) else len(self._all) + 1
+        return ValueError(f"{self.path.name} line {number}: {problem}")
+
+
+def _joint_numbers(rows: list[bytes]) -> NDArray[np.float32]:
+    # the last column is read only so that a line that was cut is found
+    values: NDArray[np.float64] = np.loadtxt(rows, usecols=(0, 1, 2, NTU_JOINT_FIELDS - 1), comments=None, ndmin=2)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
+        return values[:, :3].astype(np.float32)
+
+
+def _is_joint(line: bytes) -> bool:
+    try:
+        return len(_joint_numbers([line])) == 1
+    except ValueError:
+        return False
+
+
+def _shown(line: bytes) -> str:
+    text = line.decode("ascii", "backslashreplace").strip()
+    return repr(text if len(text) <= 40 else text[:40] + "...")
+
+
+# --- one .npz of one's own --------------------------------------------------------------------------------------------
+
+_FACTS = ("frames", "scale", "offsets", "class_names", "joint_names", "parent", "centre", "shoulders", "mirror", "meta")
+_PREPARED_COLUMNS = ("length", "bodies")  # preparation counts them
+
+
+@dataclass(frozen=True, eq=False)
+class RaggedFile:
+    """A "ragged" `.npz`: sequences of any length behind one another.
+
+    Args:
+        name: `dataset` of the file's meta text, or the file's stem.
+        frames: (F, M, V, 3), floating point in metres or whole numbers.
+        scale: metres per unit of `frames`.
+        offsets: (N+1,); sequence i is frames[offsets[i]:offsets[i+1]].
+        samples: N rows: name, label, subject, camera, setup (0 where not stated), further columns of the file, and one
+            column per benchmark with "train", "test" or "" (unused).
+        benchmarks: names of those columns.
+        class_names: one per label.
+        skeleton: the joint layout.
+        meta: the file's meta text (units, source, licence, citation, ...).
+    """
+
+    name: str
+    frames: NDArray[Any]
+    scale: float
+    offsets: NDArray[np.int64]
+    samples: pd.DataFrame
+    benchmarks: tuple[str, ...]
+    class_names: tuple[str, ...]
+    skeleton: Skeleton
+    meta: dict[str, Any]
+
+    def read(self, index: int) -> Recording:
+        """Sequence `index` in metres."""
+        frames = self.frames[self.offsets[index] : self.offsets[index + 1]].astype(np.float32)
+        return Recording(str(self.samples["name"].iloc[index]), frames * np.float32(self.scale))
+
+
+def open_ragged(path: Path | str) -> RaggedFile:
+    """Opens and checks a ragged `.npz`; the coordinates themselves are not looked at.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no `.npz`, holds pickles, or what it holds does not fit together.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    arrays = _load_npz(path)
+    try:
+        return _ragged(arrays, path.stem)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _load_npz(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it is a single array")
+        with archive:
+            return {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is no .npz of plain arrays ({error})") from None
+
+
+def _ragged(arrays: Mapping[str, NDArray[Any]], stem: str) -> RaggedFile:
+    for key in ("frames", "offsets", "label", "class_names"):
+        if key not in arrays:
+            raise ValueError(f"lacks the key {key!r}; it holds {', '.join(arrays)}")
+    frames, offsets = arrays["frames"], _vector(arrays, "offsets", "iu").astype(np.int64)
+    if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape[1:]:
+        raise ValueError(f"frames must be (frames, bodies, joints, 3), got {frames.shape}")
+    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(frames) or (np.diff(offsets) < 0).any():
+        raise ValueError(f"offsets must rise from 0 to the {len(frames)} frames, one more than there are sequences")
+    meta = _meta(arrays)
+    name = str(meta.get("dataset", stem))
+    class_names = tuple(map(str, _vector(arrays, "class_names", "U")))
+    samples, benchmarks = _ragged_samples(arrays, len(offsets) - 1, len(class_names))
+    skeleton = _ragged_skeleton(arrays, name, frames.shape[2])
+    return RaggedFile(name, frames, _scale(arrays), offsets, samples, benchmarks, class_names, skeleton, meta)
+
+
+def _vector(arrays: Mapping[str, NDArray[Any]], key: str, kinds: str, size: int | None = None) -> NDArray[Any]:
+    names = {"b": "bool", "i": "whole numbers", "u": "unsigned", "f": "numbers", "U": "text"}
+    array = arrays[key]
+    if array.ndim != 1 or (size is not None and len(array) != size):
+        raise ValueError(f"{key} must be ({'any' if size is None else size},), got {array.shape}")
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{key} must hold {' or '.join(names[kind] for kind in kinds)}, got {array.dtype}")
+    return array
+
+
+def _scale(arrays: Mapping[str, NDArray[Any]]) -> float:
+    kind = arrays["frames"].dtype.kind
+    if kind not in "fiu":
+        raise ValueError(f"frames must hold numbers, got {arrays['frames'].dtype}")
+    if "scale" not in arrays:
+        if kind != "f":
+            raise ValueError(f"frames are {arrays['frames'].dtype}, so `scale` (metres per unit) must be in the file")
+        return 1.0
+    scale = arrays["scale"]
+    if scale.shape != () or scale.dtype.kind not in "fiu" or not 0 < float(scale) < np.inf:
+        raise ValueError(f"scale must be one number above 0, got {scale}")
+    return float(scale)
+
+
+def _meta(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    if "meta" not in arrays:
+        return {}
+    try:
+        meta = json.loads(str(arrays["meta"][()]))
+    except ValueError as error:
+        raise ValueError(f"meta is no JSON ({error})") from None
+    if not isinstance(meta, dict):
+        raise ValueError(f"meta must be a JSON object, got {type(meta).__name__}")
+    return meta
+
+
+def _ragged_samples(
+    arrays: Mapping[str, NDArray[Any]], size: int, num_classes: int
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    labels = _vector(arrays, "label", "iu", size)
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        raise ValueError(
+            f"label of sequence {outside[0]} is {labels[outside[0]]}, outside the {num_classes} class names"
+        )
+    columns: dict[str, Any] = {"name": [f"{i:06d}" for i in range(size)], "label": labels}
+    columns |= {column: np.zeros(size, np.int64) for column in ("subject", "camera", "setup")}
+    splits: dict[str, Any] = {}
+    for key in arrays:
+        if key in _FACTS or key == "label":
+            continue
+        if key.startswith("split_"):
+            splits[key.removeprefix("split_")] = _sides(_vector(arrays, key, "iu", size), key)
+        elif key in _PREPARED_COLUMNS or (key == "view" and "camera" in arrays):
+            raise ValueError(f"the column {key!r} is taken: rename it")
+        else:
+            columns["camera" if key == "view" else key] = _vector(arrays, key, "U" if key == "name" else "biufU", size)
+    taken = [benchmark for benchmark in splits if not benchmark or benchmark in {*columns, *_PREPARED_COLUMNS}]
+    if taken:
+        raise ValueError(f"split_{taken[0]} would make a column {taken[0]!r}, which is taken: rename it")
+    duplicates = pd.Series(columns["name"])[pd.Series(columns["name"]).duplicated()]
+    if len(duplicates):
+        raise ValueError(f"name must tell sequences apart, {duplicates.iloc[0]!r} occurs twice")
+    return pd.DataFrame(columns | splits), tuple(splits)
+
+
+def _sides(split: NDArray[Any], key: str) -> NDArray[Any]:
+    strange = set(split.tolist()) - {1, 0, -1}
+    if strange:
+        raise ValueError(f"{key} must hold 1 (train), 0 (test) or -1 (unused), got {min(strange)}")
+    return np.where(split == 1, "train", np.where(split == 0, "test", ""))
+
+
+def _ragged_skeleton(arrays: Mapping[str, NDArray[Any]], name: str, num_joints: int) -> Skeleton:
+    if "joint_names" not in arrays and "parent" not in arrays:
+        known = [skeleton for skeleton in SKELETONS.values() if skeleton.num_joints == num_joints]
+        if len(known) != 1:
+            raise ValueError(
+                f"holds {num_joints} joints but does not say which: add joint_names (V,) and parent (V,; -1 = root)"
+            )
+        return known[0]
+    if "joint_names" not in arrays or "parent" not in arrays:
+        raise ValueError("holds only one of joint_names and parent: add the other")
+    stated: dict[str, Any] = {"name": name}
+    stated["joint_names"] = _vector(arrays, "joint_names", "U", num_joints).tolist()
+    stated["parents"] = _vector(arrays, "parent", "iu", num_joints).tolist()
+    if "centre" in arrays:
+        stated["centre"] = str(arrays["centre"])
+    for key, shape in (("shoulders", (2,)), ("mirror", (-1, 2))):
+        if key in arrays:
+            stated[key] = _names(arrays[key], key, shape)
+    skeleton = Skeleton.from_dict(stated)
+    same = [known for known in SKELETONS.values() if known.to_dict() | {"name": name} == skeleton.to_dict()]
+    return same[0] if same else skeleton
+
+
+def _names(array: NDArray[Any], key: str, shape: tuple[int, ...]) -> list[Any]:
+    fits = array.ndim == len(shape) and all(want in (-1, have) for want, have in zip(shape, array.shape, strict=True))
+    if array.dtype.kind != "U" or not fits:
+        wanted = "(left, right)" if len(shape) == 1 else "[(left, right), ...]"
+        raise ValueError(f"{key} must hold joint names {wanted}, got {array.dtype} {array.shape}")
+    names: list[Any] = array.tolist()
+    return names

@@ -1,0 +1,177 @@
+"""How good features are: a bank of frozen features, a linear probe, nearest neighbours, scores by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+from torch.optim import SGD
+from torch.optim.lr_scheduler import MultiStepLR
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureBank:
+    """Frozen features of one side of a benchmark.
+
+    Args:
+        names: of the N sequences.
+        features: (N, D) float32.
+        labels: (N,) int64.
+    """
+
+    names: tuple[str, ...]
+    features: Tensor
+    labels: Tensor
+
+    def standardised(self, like: FeatureBank) -> FeatureBank:
+        """The same bank with mean and deviation of every feature of `like` taken out."""
+        deviation, mean = torch.std_mean(like.features, 0)
+        return FeatureBank(self.names, (self.features - mean) / deviation.clamp(min=1e-12), self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a classifier thinks of each sequence, by name, so that streams can be fused later.
+
+    Args:
+        names: of the N sequences.
+        labels: (N,) int64.
+        scores: (N, L) float32, one per class.
+    """
+
+    names: tuple[str, ...]
+    labels: Tensor
+    scores: Tensor
+
+    @property
+    def predictions(self) -> Tensor:
+        """(N,) the class with the highest score."""
+        return self.scores.argmax(1)
+
+    @property
+    def top1(self) -> float:
+        """Accuracy in per cent."""
+        return 100 * (self.predictions == self.labels).double().mean().item()
+
+    def confusion(self) -> NDArray[np.int64]:
+        """(L, L): row the true class, column the predicted one."""
+        classes = self.scores.shape[1]
+        cells = self.labels * classes + self.predictions
+        return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
+
+    def save(self, path: Path) -> None:
+        """Writes names, labels and scores as `.npz`."""
+        np.savez(path, names=np.array(self.names), labels=self.labels.numpy(), scores=self.scores.numpy())
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeResult:
+    """A linear probe's outcome on the test side.
+
+    Args:
+        scores: of the last epoch: the headline.
+        top1_by_epoch: accuracy in per cent after some of the epochs, the last among them.
+    """
+
+    scores: Scores
+    top1_by_epoch: dict[int, float]
+
+    @property
+    def top1_best_on_test(self) -> float:
+        """The best of `top1_by_epoch`: chosen on the test side, as the published figures are."""
+        return max(self.top1_by_epoch.values())
+
+
+@torch.no_grad()
+def encode(encoder: nn.Module, batches: Iterable[Tensor], device: torch.device | str = "cpu") -> Tensor:
+    """Features (N, D) of batches x (N, C, T, V, M), by an encoder in eval mode, on the CPU."""
+    encoder = encoder.to(device).eval()
+    return torch.cat([encoder(x.to(device)).float().cpu() for x in batches])
+
+
+def linear_probe(
+    train: FeatureBank,
+    test: FeatureBank,
+    classes: int,
+    *,
+    epochs: int = 100,
+    lr: float = 3.0,
+    lr_drop_epoch: int = 80,
+    batch_size: int = 128,
+    evaluate_every: int = 5,
+    seed: int = 0,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> ProbeResult:
+    """Trains one linear layer on frozen features (published schedule: SGD, momentum 0.9, no weight decay).
+
+    The features are constant, so they are computed once: the same mathematics as training the layer
+    behind a frozen encoder.
+
+    Args:
+        train: what to learn from.
+        test: what to report on.
+        classes: L.
+        epochs: passes over the training side.
+        lr: learning rate; a tenth of it after `lr_drop_epoch`.
+        lr_drop_epoch: when the learning rate falls.
+        batch_size: features in a step.
+        evaluate_every: epochs between two looks at the test side; the last epoch is always looked at.
+        seed: of the layer's weights and the order.
+        progress: wraps the epochs, for a progress bar.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    layer = nn.Linear(train.features.shape[1], classes)
+    nn.init.normal_(layer.weight, 0.0, 0.01, generator=chance)
+    nn.init.zeros_(layer.bias)
+    optimizer = SGD(layer.parameters(), lr=lr, momentum=0.9)
+    schedule = MultiStepLR(optimizer, milestones=[lr_drop_epoch], gamma=0.1)
+    top1_by_epoch: dict[int, float] = {}
+    for epoch in progress(range(1, epochs + 1)):
+        for rows in torch.randperm(len(train.labels), generator=chance).split(batch_size):
+            optimizer.zero_grad()
+            cross_entropy(layer(train.features[rows]), train.labels[rows]).backward()
+            optimizer.step()
+        schedule.step()
+        if epoch % evaluate_every == 0 or epoch == epochs:
+            top1_by_epoch[epoch] = _score(layer, test).top1
+    return ProbeResult(_score(layer, test), top1_by_epoch)
+
+
+@torch.no_grad()
+def _score(layer: nn.Module, bank: FeatureBank) -> Scores:
+    return Scores(bank.names, bank.labels, layer(bank.features))
+
+
+def nearest_neighbours(train: FeatureBank, test: FeatureBank, classes: int, ks: Sequence[int]) -> dict[int, Scores]:
+    """Votes of the k training sequences most similar in cosine, for each k.
+
+    Every neighbour votes with its similarity, so a tie goes to the nearer ones.
+
+    Raises:
+        ValueError: for a k below 1 or above the number of training sequences.
+    """
+    if min(ks) < 1 or max(ks) > len(train.labels):
+        raise ValueError(f"k must lie in 1..{len(train.labels)} (the training sequences), got {list(ks)}")
+    found = [_most_similar(rows, train, max(ks)) for rows in normalize(test.features).split(1024)]
+    similarity = torch.cat([values for values, _ in found])
+    labels = train.labels[torch.cat([indices for _, indices in found])]
+    # cosine runs from -1 to 1: one more makes every vote positive
+    return {
+        k: Scores(
+            test.names,
+            test.labels,
+            torch.zeros(len(test.labels), classes).scatter_add_(1, labels[:, :k], similarity[:, :k] + 1),
+        )
+        for k in ks
+    }
+
+
+def _most_similar(features: Tensor, bank: FeatureBank, k: int) -> tuple[Tensor, Tensor]:
+    values, indices = (features @ normalize(bank.features).T).topk(k, dim=1)
+    return values, indices

@@ -1,0 +1,164 @@
+"""The run around a learner: Lightning's Trainer, checkpoints, logs, and a word when training collapses."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from hiclr.data.module import SkeletonData
+from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, checkpoint_path
+from hiclr.encoders.official import read_safely
+from hiclr.methods.base import Learner
+from hiclr.provenance import write_json
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+RUN, METRICS = "run.json", "metrics.csv"
+# settings that must not change when a run goes on
+_FIXED = ("data", "batch_size", "seed", "precision")
+
+
+def train(
+    learner: Learner,
+    data: SkeletonData,
+    out: Path,
+    max_epochs: int,
+    precision: Precision,
+    accelerator: str,
+    resume: Path | None,
+) -> None:
+    """Trains a learner on the training side of the data and leaves `last.ckpt` in `out`.
+
+    Raises:
+        ValueError: when the data cannot fill a batch, or the checkpoint is of another run or network.
+    """
+    if resume is not None:
+        _check_same_run(learner, resume)
+    data.train_dataloader()  # refuses before anything is written
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / RUN, learner.run)
+    _quieten()
+    trainer = Trainer(
+        max_epochs=max_epochs,
+        precision=precision,
+        accelerator=accelerator,
+        devices=1,
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        callbacks=[
+            _ProgressBar(leave=False),
+            EpochLog(out / METRICS),
+            CollapseWatch(learner.negatives),
+            ModelCheckpoint(dirpath=out, filename=Path(LAST_CHECKPOINT).stem, enable_version_counter=False),
+        ],
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+    trainer.fit(learner, data, ckpt_path=resume, weights_only=True)
+    trainer.save_checkpoint(out / LAST_CHECKPOINT)
+
+
+def resume_point(out: Path, ckpt_path: Path | None) -> Path | None:
+    """The checkpoint to go on from, if any.
+
+    Raises:
+        ValueError: when `out` holds a run and nobody asked to go on with it.
+        FileNotFoundError: when there is no such checkpoint.
+    """
+    if ckpt_path is not None:
+        return checkpoint_path(out if str(ckpt_path) == "last" else ckpt_path)
+    if (out / RUN).exists() or (out / LAST_CHECKPOINT).exists():
+        raise ValueError(f"{out} already holds a run: choose another --out, or go on with it by --ckpt_path last")
+    return None
+
+
+class _ProgressBar(RichProgressBar):
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+class EpochLog(Callback):
+    """Logs the rate and the learning rate, and keeps one row of all figures per epoch in a CSV file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._start = 0.0
+        self._sequences = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start, self._sequences = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Tensor, batch_idx: int
+    ) -> None:
+        self._sequences += len(batch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        rate = self._sequences / (time.perf_counter() - self._start)
+        pl_module.log("sequences_per_second", rate, prog_bar=True)
+        pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"])
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._add_row({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **figures})
+
+    def _add_row(self, row: dict[str, float]) -> None:
+        rows = pd.DataFrame([row])
+        if self.path.exists():
+            before = pd.read_csv(self.path)
+            # a resumed run may repeat epochs after its checkpoint
+            rows = pd.concat([before[before["epoch"] < row["epoch"]], rows])
+        rows.to_csv(self.path, index=False)
+
+
+class CollapseWatch(Callback):
+    """Warns when the loss has not left that of guessing, or all features look alike.
+
+    Args:
+        negatives: keys in the queue; guessing costs ln(1 + negatives).
+        patience: epochs between two looks.
+        loss_share: share of the loss of guessing above which nothing was learnt.
+        spread: feature spread (1 evenly on the sphere, 0 all the same) below which features are alike.
+    """
+
+    def __init__(self, negatives: int, patience: int = 5, loss_share: float = 0.98, spread: float = 0.05) -> None:
+        self.negatives = negatives
+        self.patience = patience
+        self.loss_share = loss_share
+        self.spread = spread
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epoch, figures = trainer.current_epoch + 1, trainer.callback_metrics
+        info, spread = float(figures["info"]), float(figures["feature_spread"])
+        guessing = math.log(1 + self.negatives)
+        if epoch % self.patience == 0 and (info > self.loss_share * guessing or spread < self.spread):
+            warnings.warn(
+                f"epoch {epoch}: training looks collapsed: contrastive loss {info:.2f} (guessing: {guessing:.2f}), "
+                f"feature spread {spread:.3f} (healthy: near 1). On a small corpus use recipes/small.yaml: "
+                "PyTorch's initialisation, a faster key encoder, a shorter queue",
+                stacklevel=2,
+            )
+
+
+def _check_same_run(learner: Learner, resume: Path) -> None:
+    before = read_safely(resume).get(CHECKPOINT_KEY, {}).get("run")
+    if before is None:
+        raise ValueError(f"{resume} holds no training state to go on from, only weights")
+    for name in _FIXED:
+        if before[name] != learner.run[name]:
+            raise ValueError(f"{resume} was trained with {name} {before[name]}, not {learner.run[name]}: use the same")
+
+
+def _quieten() -> None:
+    """Keeps Lightning's remarks about hardware and worker processes off the screen."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")

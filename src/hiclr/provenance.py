@@ -1,0 +1,76 @@
+"""What a result needs beside its figures to be repeated: command, options, versions, revision, file hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hiclr.data.folder import PreparedFolder
+
+# the command line's resolved options; stays empty when a verb is called from Python
+resolved_options: dict[str, Any] = {}
+
+
+def provenance() -> dict[str, Any]:
+    """Command, options, versions and revision of this process, in plain containers."""
+    return {
+        "command": shlex.join(["hiclr", *sys.argv[1:]]) if resolved_options else None,
+        "options": resolved_options or None,
+        "git_revision": _git_revision(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("hiclr", "torch", "lightning", "numpy")},
+        },
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def describe_data(folder: PreparedFolder, benchmark: str | None) -> dict[str, Any]:
+    """Which data a result was made with."""
+    return {
+        "root": str(folder.root),
+        "corpus": folder.about["corpus"],
+        "synthetic": folder.about.get("synthetic", False),
+        "source_hash": folder.about.get("source_hash"),
+        "sequences": len(folder.samples),
+        "benchmark": benchmark,
+    }
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes readable JSON; an interrupted write leaves the old file."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout hiclr runs from, with "-dirty" for uncommitted changes; None outside one."""
+    here = Path(__file__).parent
+    try:
+        said = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        tracked = subprocess.run(
+            ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.stdout.strip() if tracked.returncode == 0 else None

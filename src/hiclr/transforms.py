@@ -1,0 +1,311 @@
+"""Chance: one class per augmentation, and the growing views made of them.
+
+A transform first draws (`make_params`: one draw per sequence, N in front), then does (`transform`: a
+pure function of tensors). Probabilities, ranges and order: Zhang, Lin, Liu, AAAI 2023.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hiclr import functional
+from hiclr.functional import Stream
+from hiclr.skeleton import Skeleton, as_skeleton
+
+Params = dict[str, Tensor]
+
+
+class Transform(nn.Module, abc.ABC):
+    """An augmentation of a batch x (N, C, T, V, M), drawn anew for every sequence.
+
+    Args:
+        p: probability that a sequence is changed at all.
+    """
+
+    after_stream = False  # whether it works on the stream (RandomMask) or on the joints (all others)
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"{type(self).__name__}: p must lie in 0..1, got {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Draws, then does: (N, C, T, V, M) -> the same shape."""
+        return self.transform(x, **self.make_params(x))
+
+    def make_params(self, x: Tensor) -> Params:
+        """All the chance there is: tensors with N in front, on the device of x."""
+        return {"applied": torch.rand(len(x), device=x.device) < self.p, **self.draw(x)}
+
+    def transform(self, x: Tensor, applied: Tensor, **params: Tensor) -> Tensor:
+        """x changed by these parameters where `applied` (N,), x elsewhere."""
+        return torch.where(applied[:, None, None, None, None], self.change(x, **params), x)
+
+    def draw(self, x: Tensor) -> Params:
+        """The parameters of `change`, drawn for each sequence of x."""
+        return {}
+
+    @abc.abstractmethod
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        """x changed by these parameters, without chance."""
+
+    def fitted(self, skeleton: Skeleton) -> Transform:
+        """This transform for a skeleton; only those that ask which joint is which need to know it."""
+        return self
+
+
+class Shear(Transform):
+    """x <- S x, S with 1 on the diagonal and U(-amplitude, amplitude) elsewhere, one S per sequence."""
+
+    def __init__(self, amplitude: float = 0.5, p: float = 1.0) -> None:
+        super().__init__(p)
+        self.amplitude = amplitude
+
+    def draw(self, x: Tensor) -> Params:
+        matrix = _uniform(x, -self.amplitude, self.amplitude, 3, 3)
+        return {"matrix": matrix.diagonal_scatter(torch.ones_like(matrix[:, 0]), dim1=1, dim2=2)}
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.shear(x, **params)
+
+
+class TemporalCrop(Transform):
+    """T frames from a random start in the sequence mirrored by floor(T * ratio) frames at both ends."""
+
+    def __init__(self, ratio: float = 1 / 6, p: float = 1.0) -> None:
+        super().__init__(p)
+        self.ratio = ratio
+
+    def _padding(self, x: Tensor) -> int:
+        return int(x.shape[2] * self.ratio)
+
+    def draw(self, x: Tensor) -> Params:
+        return {"start": torch.randint(0, 2 * self._padding(x) + 1, (len(x),), device=x.device)}
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.temporal_window(x, params["start"], self._padding(x))
+
+
+class SpatialFlip(Transform):
+    """Left and right joints change places; the coordinates are not mirrored.
+
+    Args:
+        skeleton: whose left and right; filled in by `growing_views`.
+        p: probability per sequence.
+    """
+
+    def __init__(self, skeleton: str | Skeleton = "ntu25", p: float = 0.5) -> None:
+        super().__init__(p)
+        self.pairs = as_skeleton(skeleton).mirror_pairs
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.mirror(x, self.pairs)
+
+    def fitted(self, skeleton: Skeleton) -> Transform:
+        return SpatialFlip(skeleton, self.p)
+
+
+class Rotate(Transform):
+    """Rotation about x, y and z: one main axis, uniform, by U(0, main) degrees, the others by U(0, other)."""
+
+    def __init__(self, main: float = 30.0, other: float = 1.0, p: float = 1.0) -> None:
+        super().__init__(p)
+        self.main = main
+        self.other = other
+
+    def draw(self, x: Tensor) -> Params:
+        main_axis = torch.randint(0, 3, (len(x), 1), device=x.device)
+        is_main = torch.arange(3, device=x.device) == main_axis
+        return {"degrees": _uniform(x, 0.0, 1.0, 3) * torch.where(is_main, self.main, self.other)}
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.rotate(x, **params)
+
+
+class GaussianNoise(Transform):
+    """Adds N(0, std) to every value.
+
+    Args:
+        std: in metres.
+        absent_bodies: also to bodies that are not there, as the published code does.
+        p: probability per sequence.
+    """
+
+    def __init__(self, std: float = 0.01, absent_bodies: bool = False, p: float = 0.5) -> None:
+        super().__init__(p)
+        self.std = std
+        self.absent_bodies = absent_bodies
+
+    def draw(self, x: Tensor) -> Params:
+        return {"noise": torch.randn_like(x) * self.std}
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.add_noise(x, params["noise"], self.absent_bodies)
+
+
+class GaussianBlur(Transform):
+    """Blur along time with 15 taps of a Gaussian, sigma ~ U(low, high) frames.
+
+    Args:
+        low: smallest sigma, in frames.
+        high: largest sigma, in frames.
+        normalize: whether the taps sum to 1. The published ones do not: a gain of up to 5, with
+            which the published figures were made.
+        p: probability per sequence.
+    """
+
+    def __init__(self, low: float = 0.1, high: float = 2.0, normalize: bool = False, p: float = 0.5) -> None:
+        super().__init__(p)
+        self.low = low
+        self.high = high
+        self.normalize = normalize
+
+    def draw(self, x: Tensor) -> Params:
+        return {"sigma": _uniform(x, self.low, self.high)}
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.blur(x, params["sigma"], self.normalize)
+
+
+class AxisMask(Transform):
+    """Sets one of x, y, z to zero, each as likely."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+
+    def draw(self, x: Tensor) -> Params:
+        return {"axis": torch.randint(0, 3, (len(x),), device=x.device)}
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.mask_axis(x, **params)
+
+
+class TimeReverse(Transform):
+    """The last frame first. Not part of the published normal augmentations."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.reverse(x)
+
+
+class RandomMask(Transform):
+    """Replaces floor(ratio * V) joints of every frame by one learnt number, in all coordinates.
+
+    Works on the stream. The number is a parameter that starts at 0 and is trained with the network.
+
+    Args:
+        ratio: share of the joints hidden in each frame.
+        shared_draw: one draw for the whole batch, as in the published code.
+        absent_bodies: hide joints of bodies that are not there too, as in the published code.
+        p: probability per sequence.
+
+    Raises:
+        ValueError: for a ratio that hides every joint, or none of the skeleton's.
+    """
+
+    after_stream = True
+
+    def __init__(
+        self, ratio: float = 0.1, shared_draw: bool = False, absent_bodies: bool = False, p: float = 1.0
+    ) -> None:
+        super().__init__(p)
+        if not 0 < ratio < 1:
+            raise ValueError(f"RandomMask: ratio must lie between 0 and 1, got {ratio}")
+        self.ratio = ratio
+        self.shared_draw = shared_draw
+        self.absent_bodies = absent_bodies
+        self.value = nn.Parameter(torch.zeros(1))
+
+    def draw(self, x: Tensor) -> Params:
+        n, _, t, v, _ = x.shape
+        scores = torch.rand(1 if self.shared_draw else n, t, v, device=x.device)
+        chosen = scores.topk(int(self.ratio * v), dim=2).indices
+        masked = torch.zeros_like(scores, dtype=torch.bool).scatter_(2, chosen, True)
+        return {"masked": masked.expand(n, t, v)}
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.mask_joints(x, params["masked"], self.value, self.absent_bodies)
+
+    def fitted(self, skeleton: Skeleton) -> Transform:
+        if int(self.ratio * skeleton.num_joints) == 0:
+            raise ValueError(
+                f"RandomMask: ratio {self.ratio} of {skeleton.num_joints} joints hides none: "
+                f"use at least {1 / skeleton.num_joints:.3f}"
+            )
+        return self
+
+
+# the paper's sets, in the order in which they are applied
+AUGMENTATION_SETS: dict[str, Callable[[], list[Transform]]] = {
+    "BA": lambda: [Shear(), TemporalCrop()],
+    "NA": lambda: [SpatialFlip(), Rotate(), GaussianNoise(), GaussianBlur(), AxisMask()],
+    "Mask": lambda: [RandomMask()],
+}
+
+Arrangement = Sequence[str | Sequence[Transform]]
+
+
+class View(nn.Module):
+    """Augmentations of the joints, then the stream, then augmentations of the stream."""
+
+    def __init__(self, transforms: Iterable[Transform], skeleton: Skeleton, stream: Stream) -> None:
+        super().__init__()
+        transforms = list(transforms)
+        self.before = nn.ModuleList(transform for transform in transforms if not transform.after_stream)
+        self.after = nn.ModuleList(transform for transform in transforms if transform.after_stream)
+        self.parents = skeleton.parents
+        self.stream: Stream = stream
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A fresh draw of this view: (N, C, T, V, M) -> the same shape."""
+        for transform in self.before:
+            x = transform(x)
+        x = functional.to_stream(x, self.stream, self.parents)
+        for transform in self.after:
+            x = transform(x)
+        return x
+
+
+def growing_views(arrangement: str | Arrangement, skeleton: str | Skeleton, stream: Stream = "joint") -> list[View]:
+    """Views from weakly to strongly augmented: view i applies all sets of the arrangement up to i.
+
+    Args:
+        arrangement: one entry per level: the name of a published set (`AUGMENTATION_SETS`), or a
+            list of transforms of one's own. Names may also come as one string, "BA,NA,Mask".
+        skeleton: the joints; transforms that mirror take left and right from it.
+        stream: what the encoder sees, computed from the augmented joints.
+
+    Raises:
+        ValueError: for an empty arrangement or a set that does not exist.
+    """
+    skeleton = as_skeleton(skeleton)
+    if isinstance(arrangement, str):
+        arrangement = [name.strip() for name in arrangement.split(",")]
+    if not arrangement:
+        raise ValueError("an arrangement needs at least one set of augmentations, e.g. 'BA'")
+    grown: list[Transform] = []
+    views = []
+    for entry in arrangement:
+        grown += [transform.fitted(skeleton) for transform in _transforms_of(entry)]
+        views.append(View(grown, skeleton, stream))
+    return views
+
+
+def _transforms_of(entry: str | Sequence[Transform]) -> Sequence[Transform]:
+    if not isinstance(entry, str):
+        return entry
+    if entry not in AUGMENTATION_SETS:
+        raise ValueError(f"unknown augmentation set {entry!r}: choose of {', '.join(AUGMENTATION_SETS)}")
+    return AUGMENTATION_SETS[entry]()
+
+
+def _uniform(x: Tensor, low: float, high: float, *shape: int) -> Tensor:
+    """U(low, high), (N, *shape), of the type and on the device of x."""
+    return torch.empty(len(x), *shape, dtype=x.dtype, device=x.device).uniform_(low, high)
