@@ -65,10 +65,10 @@ def face_camera(x: Tensor, shoulders: tuple[int, int]) -> Tensor:
         shoulders: indices of the left and the right shoulder.
     """
     left, right = shoulders
-    line = x[:, :, :, right] - x[:, :, :, left]
-    across, along = line[:, 0], line[:, 2]
-    # sqrt of squares, not hypot: near arccos(1) its float32 rounding is what the published numbers hold
-    angle = torch.arccos(across / ((across**2 + along**2).sqrt() + 1e-4))
+    line = (x[:, :, :, right] - x[:, :, :, left])[:, [0, 2]]
+    across, along = line[:, 0], line[:, 1]
+    # near arccos(1) the last bit of the length shows: vector_norm's is the published numbers', hypot's is not
+    angle = torch.arccos(across / (torch.linalg.vector_norm(line, dim=1) + 1e-4))
     angle = angle * torch.where(along.sum(1, keepdim=True) < 0, -1.0, 1.0)
     cos, sin = angle.cos()[:, :, None], angle.sin()[:, :, None]
     return torch.stack([cos * x[:, 0] + sin * x[:, 2], x[:, 1], cos * x[:, 2] - sin * x[:, 0]], dim=1)
