@@ -109,8 +109,9 @@ def prepare(
 def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50) -> Tensor:
     """The published preparation: valid length, centre, resample, face the camera.
 
-    The frames in which joint 1 of body 1 is not at the origin are counted, and that many are taken from the start (so
-    where empty frames lie between, as many are lost at the end, as in the published code).
+    The frames that show body 1 are counted, and that many are taken from the start (so where empty frames lie between,
+    as many are lost at the end, as in the published code). The published code looks at joint 1 alone, which would find
+    no body in data whose first joint is the origin; any joint will do here.
 
     Args:
         x: (N, 3, T, V, M) in metres, padded with zeros to a common T.
@@ -120,9 +121,9 @@ def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50) -> Tensor:
     Raises:
         ValueError: a sequence has no valid frame.
     """
-    lengths = x[:, :, :, 0, 0].ne(0).any(1).sum(1)
+    lengths = x[..., 0].ne(0).any(3).any(1).sum(1)
     if not lengths.all():
-        raise ValueError(f"sequence {int(lengths.argmin())} shows no body: joint 1 of body 1 is zero in all frames")
+        raise ValueError(f"sequence {int(lengths.argmin())} shows no body 1: all its joints are zero in all frames")
     x = functional.centre(x, skeleton.centre_joint)
     x = functional.resample(x, lengths, frames)
     return functional.face_camera(x, skeleton.shoulder_pair)
@@ -196,14 +197,9 @@ def _examine(row: int, corpus: Corpus, actors: Actors) -> tuple[NDArray[np.float
         raise ValueError(f"NaN or coordinates beyond {FARTHEST:g} m in {broken.sum()} of {len(frames)} frames")
     clip = choose_actors(frames, corpus.bodies, actors)
     seen = _seen(clip)
-    length = int(_seen(clip[:, :1, :1]).sum())
+    length = int(seen[:, 0].sum())
     if not length:
-        joint = corpus.skeleton.joint_names[0]
-        raise ValueError(
-            f"joint {joint} of the first body lies at the origin in all {len(frames)} frames, which is read as no body"
-            if seen[:, 0].any()
-            else f"no first body in {len(frames)} frames"
-        )
+        raise ValueError(f"no first body in {len(frames)} frames")
     facts = _Kept(
         row=row,
         length=length,
