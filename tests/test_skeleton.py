@@ -250,7 +250,7 @@ def test_bad_skeletons_are_refused(names: Any, parents: Any, stated: Any, senten
 
 
 def test_a_joint_cannot_have_two_mirror_images() -> None:
-    with pytest.raises(ValueError, match="b"):
+    with pytest.raises(ValueError, match="'b'"):
         Skeleton("bad", ("a", "b", "c"), (-1, 0, 0), mirror=(("a", "b"), ("b", "c")))
 
 

@@ -15,6 +15,7 @@ from hiclr.data.corpora import ntu60, ragged, synthetic
 from hiclr.data.folder import PreparedFolder
 from hiclr.data.module import SkeletonData
 from hiclr.data.prepare import Actors, prepare
+from hiclr.data.synthetic import synthesise
 from hiclr.encoders.checkpoint import TrainedEncoder, load_encoder
 from hiclr.evaluation import FeatureBank, Scores, encode, linear_probe, nearest_neighbours
 from hiclr.functional import Stream, to_stream

@@ -34,6 +34,8 @@ _SIDES: dict[Literal["left", "right"], int] = {"left": 1, "right": -1}
 _ANKLE_HEIGHT = 0.085  # metres
 _STANDING = 0.985  # of a stretched leg
 _STEP = 0.7  # metres, the longest
+_HEADING = 15.0  # degrees that the facing direction varies
+_STILL = (0.3, 2.5)  # seconds of waiting before and after
 _RESTING = (HANGING, Reach(0.10, -0.36, 0.06, elbow=0.95), Reach(-0.12, -0.42, -0.12), Reach(-0.05, -0.25, 0.24))
 
 
@@ -130,7 +132,7 @@ def perform(
     order = program.order(int(rng.integers(program.cycles[0], program.cycles[1] + 1)))
     beat = _beat(program, order, subject.tempo, rng)
     spot = np.array([*rng.uniform(-0.25, 0.25, 2), 0.0])[[0, 2, 1]]
-    heading = rng.normal(0.0, 8.0)
+    heading = rng.normal(0.0, _HEADING)
     if program.partner is None:
         bodies = [_Body(subject, program.keys, order, beat, program.sided, spot, heading, rng)]
     else:
@@ -162,7 +164,7 @@ def _beat(program: Program, order: Sequence[int], tempo: float, rng: np.random.G
     """Draws how long each part takes, the stillness before and after included."""
     moves = np.array([program.seconds[key - 1] for key in order[1:]]) / tempo
     moves *= np.exp(rng.normal(0.0, 0.2, len(moves)))
-    seconds = np.concatenate([rng.uniform(0.1, 1.0, 1), moves, rng.uniform(0.1, 1.0, 1)])
+    seconds = np.concatenate([rng.uniform(*_STILL, 1), moves, rng.uniform(*_STILL, 1)])
     frames = int(np.clip(round(seconds.sum() * FRAME_RATE), MIN_FRAMES, MAX_FRAMES))
     times = np.concatenate([[0.0], np.cumsum(seconds / seconds.sum())])
     now = (np.arange(frames) + 0.5) / frames
@@ -208,15 +210,26 @@ class _Body:
         self.head_sway = _sway(self.frames, 3, rng) * 2 * sway + rng.normal(0.0, 5.0, 3)
         self.hip_sway = _sway(self.frames, 2, rng) * 0.006 * sway
         self.hand_sway = _sway(self.frames, 6, rng).reshape(-1, 2, 3) * 0.008 * sway
-        self.hand_slips = rng.normal(0.0, 0.02, (len(self.poses), 2, 3))
-        self.rests = HANGING, _RESTING[rng.choice(len(_RESTING), p=(0.55, 0.15, 0.15, 0.15))]
-        self.stance = self.subject.stance + rng.uniform(0.0, 0.05, 2)
-        self.stagger = rng.normal(0.0, 0.04, 2)
+        self.hand_slips = rng.normal(0.0, 0.03, (len(self.poses), 2, 3))
+        self.trunk_slips = self.beat.blend(rng.normal(0.0, 4.0, (len(self.poses), 3)))
+        self.hip_slips = self.beat.blend(rng.normal(0.0, 0.025, (len(self.poses), 2)))
+        self.rests = [self._rests(0.8, rng), self._rests(0.5, rng)]
+        self.stance = self.subject.stance + rng.uniform(0.0, 0.08, 2)
+        self.stagger = rng.normal(0.0, 0.06, 2)
+
+    def _rests(self, hanging: float, rng: np.random.Generator) -> list[Reach]:
+        """What a hand does at each key that asks nothing of it: mostly what it did before."""
+        others = (1 - hanging) / (len(_RESTING) - 1)
+        drawn = rng.choice(len(_RESTING), len(self.poses), p=[hanging] + [others] * (len(_RESTING) - 1))
+        stays = rng.random(len(self.poses)) < 0.6
+        for key in range(1, len(drawn)):
+            drawn[key] = drawn[key - 1] if stays[key] else drawn[key]
+        return [_RESTING[rest] for rest in drawn]
 
     def _trunk(self, heading: float) -> None:
         """Frames of reference (F, 3, 3) and the joints from spine_base to head, feet not yet regarded."""
         side = _SIDES[self.main]
-        bend, turn, lean = (self._channel("trunk") * self.amplitude + self.trunk_sway).T
+        bend, turn, lean = (self._channel("trunk") * self.amplitude + self.trunk_sway + self.trunk_slips).T
         bend = bend + self.subject.stoop
         nod, shake, tilt = (self._channel("head") + self.head_sway).T
         self.ground = np.broadcast_to(_turn(heading, 0.0, 0.0), (self.frames, 3, 3))
@@ -225,8 +238,8 @@ class _Body:
         self.head = self.chest @ _turn(side * shake, nod, -side * tilt)
         hips = self._channel("hips") * self.amplitude * self.scale
         self.walked = self._channel("walk")[:, 0]
-        aside = side * hips[:, 0] + self.hip_sway[:, 0]
-        ahead = self.walked + hips[:, 2] + self.hip_sway[:, 1]
+        aside = side * hips[:, 0] + self.hip_sway[:, 0] + self.hip_slips[:, 0]
+        ahead = self.walked + hips[:, 2] + self.hip_sway[:, 1] + self.hip_slips[:, 1]
         self.drop = hips[:, 1]
         self._set("spine_base", self.spot + _apply(self.ground, np.stack([aside, 0 * aside, ahead], -1)))
         for joint, parent, frame in (
@@ -307,7 +320,8 @@ class _Body:
         frame: dict[Anchor, Array] = {"shoulder": self.chest, "chest": self.chest, "head": self.head}
         origins = np.stack([origin[anchor] for anchor in _ANCHORS])
         frames = np.stack([frame.get(anchor, self.ground) for anchor in _ANCHORS])
-        reaches = [(pose.other_hand if second else pose.hand) or self.rests[second] for pose in self.poses]
+        asked = [pose.other_hand if second else pose.hand for pose in self.poses]
+        reaches = [reach or rest for reach, rest in zip(asked, self.rests[second], strict=True)]
         anchors = np.array([_ANCHORS.index(reach.of) for reach in reaches])
         offsets = np.array([self._stretched(reach) for reach in reaches]) + self.hand_slips[:, second]
         everywhere = np.arange(self.frames)

@@ -47,9 +47,9 @@ _CAMERA_HEIGHT = 1.2  # metres
 
 # Metres of jitter where a joint is seen well.
 _JITTER = {
-    "spine_base": 0.016, "spine_mid": 0.014, "spine_shoulder": 0.012, "neck": 0.010, "head": 0.012,
-    "shoulder": 0.018, "elbow": 0.022, "wrist": 0.022, "hand": 0.022, "hand_tip": 0.028, "thumb": 0.028,
-    "hip": 0.014, "knee": 0.022, "ankle": 0.020, "foot": 0.020,
+    "spine_base": 0.016, "spine_mid": 0.014, "spine_shoulder": 0.007, "neck": 0.006, "head": 0.012,
+    "shoulder": 0.012, "elbow": 0.022, "wrist": 0.014, "hand": 0.014, "hand_tip": 0.016, "thumb": 0.014,
+    "hip": 0.009, "knee": 0.022, "ankle": 0.020, "foot": 0.020,
 }  # fmt: skip
 _JITTERS = np.array([_JITTER.get(n, _JITTER.get(n.rsplit("_", 1)[0], 0.0)) for n in _NTU25.joint_names])
 _RAY = np.array([1.0, 1.0, 1.5])  # depth is measured worst
@@ -64,6 +64,9 @@ _SOLID = (
 _UPPER, _LOWER = (np.array([_NTU25.index(bone[end]) for bone in _SOLID]) for end in (0, 1))
 _RADIUS = np.array([bone[2] for bone in _SOLID])
 _OWN = np.array([[joint in (up, low) for up, low in zip(_UPPER, _LOWER, strict=True)] for joint in range(25)])
+_PARENTS = np.array([joint if parent < 0 else parent for joint, parent in enumerate(_NTU25.parents)])
+_CHAINS = np.array([[float(j in _NTU25.path_to_root(joint)) for j in range(25)] for joint in range(25)])
+_MISFIT = 0.12
 TRACKED, INFERRED, LOST = 2, 1, 0
 
 
@@ -92,6 +95,8 @@ def observe(motion: NDArray[np.floating[Any]], yaw: float, rng: np.random.Genera
     worse = (1 + 1.5 * hidden)[..., None]
     size = _JITTERS[:, None] * _RAY
     seen += (0.8 * _lasting(seen.shape, 0.6, rng) * worse + 0.6 * _lasting(seen.shape, 0.96, rng) * worse**2) * size
+    bones = np.linalg.norm(truth - truth[:, :, _PARENTS], axis=-1).mean(0)[None, ..., None]
+    seen += worse * (_CHAINS @ (_MISFIT * bones * rng.standard_normal((1, *truth.shape[1:]))))
     state = np.where(hidden > 0.5, INFERRED, TRACKED)
     _lose_joints(seen, state, rng)
     present = _presence(*seen.shape[:2], rng)
@@ -102,7 +107,7 @@ def observe(motion: NDArray[np.floating[Any]], yaw: float, rng: np.random.Genera
 
 def _cut(motion: Array, rng: np.random.Generator) -> Array:
     """Each camera's recording is cut by hand: up to a sixth is missing at either end, a second at most."""
-    most = min(len(motion) // 6, FRAME_RATE)
+    most = min(len(motion) // 4, 2 * FRAME_RATE)
     start, end = rng.integers(0, most + 1, 2)
     return motion[start : len(motion) - end]
 

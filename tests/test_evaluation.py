@@ -1,0 +1,222 @@
+"""Evaluation: neighbours and votes against loops, the probe on features whose answer is known, scores by name."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hiclr.evaluation import FeatureBank, ProbeResult, Scores, encode, linear_probe, nearest_neighbours
+
+CLASSES = 4
+
+
+def bank(n: int, seed: int, separation: float = 0.0, dim: int = 6) -> FeatureBank:
+    """Random features; with a separation each class sits on an axis of its own."""
+    chance = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (n,), generator=chance)
+    features = torch.randn(n, dim, generator=chance) + separation * torch.eye(CLASSES, dim)[labels]
+    return FeatureBank(tuple(f"s{i}" for i in range(n)), features, labels)
+
+
+# --- nearest neighbours ---------------------------------------------------------------------------
+
+
+def slow_votes(train: FeatureBank, test: FeatureBank, k: int) -> list[list[float]]:
+    votes = []
+    for feature in test.features.tolist():
+        similarities = []
+        for other, label in zip(train.features.tolist(), train.labels.tolist(), strict=True):
+            product = sum(a * b for a, b in zip(feature, other, strict=True))
+            similarities.append((product / (math.hypot(*feature) * math.hypot(*other)), label))
+        row = [0.0] * CLASSES
+        for similarity, label in sorted(similarities, reverse=True)[:k]:
+            row[label] += 1 + similarity
+        votes.append(row)
+    return votes
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 30])
+def test_votes_equal_the_loop(k: int) -> None:
+    train, test = bank(30, 0), bank(12, 1)
+    scores = nearest_neighbours(train, test, CLASSES, [k])[k]
+    np.testing.assert_allclose(scores.scores.numpy(), slow_votes(train, test, k), rtol=1e-5, atol=1e-6)
+    assert scores.names == test.names and torch.equal(scores.labels, test.labels)
+
+
+def test_each_k_is_counted_by_itself() -> None:
+    train, test = bank(30, 0), bank(12, 1)
+    together = nearest_neighbours(train, test, CLASSES, [5, 1])
+    assert list(together) == [5, 1]
+    for k in (1, 5):
+        assert torch.equal(together[k].scores, nearest_neighbours(train, test, CLASSES, [k])[k].scores)
+
+
+def test_nearest_neighbour_of_the_training_side_is_itself() -> None:
+    train = bank(50, 0)
+    assert nearest_neighbours(train, train, CLASSES, [1])[1].top1 == 100
+
+
+def test_neighbours_do_not_see_the_length_of_a_feature() -> None:
+    train, test = bank(30, 0), bank(12, 1)
+    scaled = FeatureBank(test.names, test.features * torch.logspace(-3, 3, 12)[:, None], test.labels)
+    ours = nearest_neighbours(train, scaled, CLASSES, [3])[3].scores
+    torch.testing.assert_close(ours, nearest_neighbours(train, test, CLASSES, [3])[3].scores)
+
+
+def test_more_test_sequences_than_a_block() -> None:
+    train, test = bank(20, 0, separation=20), bank(1100, 1, separation=20)
+    assert nearest_neighbours(train, test, CLASSES, [1])[1].top1 == 100
+
+
+@pytest.mark.parametrize("ks", [[0], [1, 31], [-1, 5]])
+def test_k_is_checked(ks: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"k must lie in 1\.\.30 .*, got \["):
+        nearest_neighbours(bank(30, 0), bank(3, 1), CLASSES, ks)
+
+
+def test_no_k_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"k must lie in 1\.\.30"):
+        nearest_neighbours(bank(30, 0), bank(3, 1), CLASSES, [])
+
+
+# --- linear probe ---------------------------------------------------------------------------------
+
+
+def test_probe_separates_what_is_separable() -> None:
+    result = linear_probe(bank(200, 0, separation=20), bank(100, 1, separation=20), CLASSES, epochs=20)
+    assert result.scores.top1 == 100
+
+
+def test_probe_finds_nothing_where_there_is_nothing() -> None:
+    result = linear_probe(bank(400, 0), bank(400, 1), CLASSES, epochs=20)
+    assert abs(result.scores.top1 - 100 / CLASSES) < 10
+
+
+def test_probe_equals_training_the_layer_by_hand() -> None:
+    train, test = bank(40, 0, 3), bank(20, 1, 3)
+    result = linear_probe(
+        train, test, CLASSES, epochs=6, lr=0.5, lr_drop_epoch=4, batch_size=16, evaluate_every=3, seed=7
+    )
+    chance = torch.Generator().manual_seed(7)
+    weight = torch.empty(CLASSES, 6).normal_(0, 0.01, generator=chance)
+    bias = torch.zeros(CLASSES)
+    speeds = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    accuracy = {}
+    for epoch in range(1, 7):
+        for rows in torch.randperm(40, generator=chance).split(16):  # the last batch of 8 counts too
+            x, target = train.features[rows], nn.functional.one_hot(train.labels[rows], CLASSES)
+            error = ((x @ weight.T + bias).softmax(1) - target) / len(rows)
+            for speed, value, gradient in zip(speeds, (weight, bias), (error.T @ x, error.sum(0)), strict=True):
+                speed.mul_(0.9).add_(gradient)
+                value.sub_((0.5 if epoch <= 4 else 0.05) * speed)
+        guessed = (test.features @ weight.T + bias).argmax(1)
+        accuracy[epoch] = 100 * (guessed == test.labels).double().mean().item()
+    torch.testing.assert_close(result.scores.scores, test.features @ weight.T + bias, rtol=1e-3, atol=1e-3)
+    assert result.top1_by_epoch == {epoch: pytest.approx(accuracy[epoch]) for epoch in (3, 6)}
+
+
+def test_same_seed_same_probe_and_nobody_elses_chance_is_touched() -> None:
+    train, test = bank(40, 0, 2), bank(20, 1, 2)
+    first = linear_probe(train, test, CLASSES, epochs=3, seed=1).scores.scores
+    torch.manual_seed(99)
+    assert torch.equal(linear_probe(train, test, CLASSES, epochs=3, seed=1).scores.scores, first)
+    assert not torch.equal(linear_probe(train, test, CLASSES, epochs=3, seed=2).scores.scores, first)
+
+
+@pytest.mark.parametrize(("epochs", "looks"), [(1, [1]), (5, [5]), (7, [5, 7]), (10, [5, 10])])
+def test_the_last_epoch_is_always_looked_at(epochs: int, looks: list[int]) -> None:
+    result = linear_probe(bank(20, 0), bank(10, 1), CLASSES, epochs=epochs)
+    assert list(result.top1_by_epoch) == looks
+    assert result.top1_by_epoch[epochs] == result.scores.top1
+
+
+def test_headline_and_best_on_test_are_kept_apart() -> None:
+    scores = Scores(("a", "b"), torch.tensor([0, 1]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+    result = ProbeResult(scores, {5: 75.0, 10: 50.0})
+    assert result.scores.top1 == 50 and result.top1_best_on_test == 75
+
+
+def test_progress_sees_every_epoch() -> None:
+    seen: list[int] = []
+    linear_probe(
+        bank(20, 0), bank(5, 1), CLASSES, epochs=4, progress=lambda epochs: (seen.append(e) or e for e in epochs)
+    )
+    assert seen == [1, 2, 3, 4]
+
+
+def test_a_probe_without_epochs_is_refused() -> None:
+    with pytest.raises(ValueError, match="epochs.*0"):
+        linear_probe(bank(20, 0), bank(5, 1), CLASSES, epochs=0)
+
+
+# --- feature bank ---------------------------------------------------------------------------------
+
+
+class Halved(nn.Module):
+    """Mean over all but the sequences; in training mode something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled()
+        return self.dropout(x.flatten(1)).half()
+
+
+def test_encode_joins_batches_in_order_without_dropout_or_gradient() -> None:
+    x = torch.randn(7, 3, 2, 2, 1)
+    features = encode(Halved().train(), x.split(3))
+    assert features.dtype == torch.float32 and features.shape == (7, 12)
+    torch.testing.assert_close(features, x.flatten(1), rtol=1e-3, atol=1e-3)
+
+
+def test_standardised_by_the_training_side() -> None:
+    train, test = bank(200, 0, 3), bank(50, 1, 3)
+    ours = train.standardised(train)
+    torch.testing.assert_close(ours.features.mean(0), torch.zeros(6), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours.features.std(0), torch.ones(6))
+    expected = (test.features - train.features.mean(0)) / train.features.std(0)
+    torch.testing.assert_close(test.standardised(train).features, expected)
+    assert ours.names == train.names and torch.equal(ours.labels, train.labels)
+
+
+def test_a_feature_that_is_constant_on_the_training_side_does_not_explode() -> None:
+    train, test = bank(20, 0), bank(5, 1)
+    train.features[:, 2] = 0.1  # e.g. a ReLU that never fires there
+    assert train.standardised(train).features.abs().max() < 100
+    assert test.standardised(train).features.abs().max() < 100
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
+def test_accuracy_and_confusion_equal_the_loop() -> None:
+    chance = torch.Generator().manual_seed(0)
+    scores = Scores(
+        tuple("abcdefghij"), torch.randint(3, (10,), generator=chance), torch.randn(10, 3, generator=chance)
+    )
+    confusion = np.zeros((3, 3), int)
+    for label, row in zip(scores.labels.tolist(), scores.scores.tolist(), strict=True):
+        confusion[label, row.index(max(row))] += 1
+    np.testing.assert_array_equal(scores.confusion(), confusion)
+    assert scores.top1 == pytest.approx(100 * confusion.trace() / 10)
+
+
+def test_confusion_keeps_classes_nobody_has() -> None:
+    scores = Scores(("a",), torch.tensor([1]), torch.tensor([[0.0, 1.0, 0.0, 0.0]]))
+    assert scores.confusion().shape == (4, 4) and scores.confusion()[1, 1] == 1
+
+
+def test_saved_scores_hold_names_labels_and_scores(tmp_path: Path) -> None:
+    scores = Scores(("a", "S001é"), torch.tensor([0, 1]), torch.randn(2, 3))
+    scores.save(tmp_path / "scores.npz")
+    with np.load(tmp_path / "scores.npz", allow_pickle=False) as saved:
+        assert tuple(saved["names"]) == scores.names
+        np.testing.assert_array_equal(saved["labels"], scores.labels)
+        np.testing.assert_array_equal(saved["scores"], scores.scores)
