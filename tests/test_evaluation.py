@@ -120,7 +120,7 @@ def test_probe_equals_training_the_layer_by_hand() -> None:
     assert result.top1_by_epoch == {epoch: pytest.approx(accuracy[epoch]) for epoch in (3, 6)}
 
 
-def test_same_seed_same_probe_and_nobody_elses_chance_is_touched() -> None:
+def test_same_seed_same_probe_whatever_the_global_state() -> None:
     train, test = bank(40, 0, 2), bank(20, 1, 2)
     first = linear_probe(train, test, CLASSES, epochs=3, seed=1).scores.scores
     torch.manual_seed(99)
@@ -150,7 +150,7 @@ def test_progress_sees_every_epoch() -> None:
 
 
 def test_a_probe_without_epochs_is_refused() -> None:
-    with pytest.raises(ValueError, match="epochs.*0"):
+    with pytest.raises(ValueError, match=r"epochs.*0"):
         linear_probe(bank(20, 0), bank(5, 1), CLASSES, epochs=0)
 
 

@@ -1,19 +1,20 @@
 """Figures: one sequence under the growing views, the learning curves, the confusion matrix.
 
-Every function returns a `matplotlib.figure.Figure` of its own; nothing here opens a window or keeps global state.
+Nothing here opens a window or keeps global state.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -27,35 +28,26 @@ _FAINT, _TEXT = "#D0D0D0", "#404040"
 
 _WIDTH = 9.0  # inches; a page of 800 pixels still shows the letters at 9 pixels
 _YAW, _PITCH = np.deg2rad(20.0), np.deg2rad(10.0)
-_TALLEST = 1.5  # times the first row; taller rows (the published blur multiplies by up to 5) are drawn smaller
+_LARGEST = 1.5  # times the first row; larger rows (the published blur multiplies by up to 5) are drawn smaller
 _GAP = 0.12  # metres around every pose
 
-# figures of an epoch that share a panel, with what each is called; others get a panel of their own
-_PANELS: dict[str, dict[str, str]] = {
-    "loss": {"loss": "in all", "info": "contrastive"},
-    "hierarchical consistency": {"consistency": "consistency"},
-    "similarity to the queue": {"queue_similarity": "similarity"},
-    "feature spread (1 even, 0 collapsed)": {"feature_spread": "spread"},
-    "learning rate": {"lr": "learning rate"},
-    "sequences per second": {"sequences_per_second": "sequences per second"},
+# the panel of a figure in `metrics.csv`; others have a panel of their own name
+_PANELS = {
+    "loss": "loss",
+    "info": "loss",
+    "consistency": "hierarchical consistency",
+    "queue_similarity": "similarity to the queue",
+    "feature_spread": "feature spread (1 even, 0 collapsed)",
+    "lr": "learning rate",
+    "sequences_per_second": "sequences per second",
 }
-_NO_PANEL = ("epoch", "step")
+_LINES = {"loss": "total", "info": "contrastive"}
 
 
-def png(figure: Figure, dpi: int = 200) -> bytes:
-    """The figure as a PNG file; the same figure gives the same bytes."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
-    return file.getvalue()
-
-
-# --- growing views ----------------------------------------------------------------------------
-
-
-def growing_views_figure(views: Mapping[str, ArrayLike], skeleton: Skeleton, steps: int = 8) -> Figure:
+def growing_views_figure(views: Mapping[str, NDArray[np.floating[Any]]], skeleton: Skeleton, steps: int = 8) -> Figure:
     """One sequence under several views: a row of stick figures per view, time from left to right.
 
-    All rows have one scale, but a row much taller than the first is drawn smaller, and says so. Bodies,
+    All rows have one scale, but a row much larger than the first is drawn smaller, and says so. Bodies,
     which preparation centred each on its own, stand side by side. A masked joint is left out together
     with its bones, whose other ends get a ring: where the joint was, the view no longer knows.
 
@@ -65,25 +57,26 @@ def growing_views_figure(views: Mapping[str, ArrayLike], skeleton: Skeleton, ste
         steps: frames to show, spread over the T.
 
     Raises:
-        ValueError: for a view of another shape, or when no view shows a joint.
+        ValueError: for a view of another shape, or one that shows no joint.
     """
-    shown = {name: np.asarray(view, dtype=np.float64) for name, view in views.items()}
-    for name, view in shown.items():
-        if view.ndim != 4 or (view.shape[0], view.shape[2]) != (3, skeleton.num_joints):
-            raise ValueError(f"view {name!r}: expected (3, T, {skeleton.num_joints}, M), got {view.shape}")
-    poses = [_poses(view, skeleton.centre_joint, steps) for view in shown.values()]
+    length, bodies = next(iter(views.values())).shape[1::2]
+    for name, view in views.items():
+        if view.shape != (expected := (3, length, skeleton.num_joints, bodies)):
+            raise ValueError(f"view {name!r}: expected (3, T, V, M) {expected}, got {view.shape}")
+    frames = np.unique(np.linspace(0, length - 1, steps).round().astype(np.int64))
+    poses = [_poses(name, view[:, frames], skeleton) for name, view in views.items()]
     there = np.any([np.isfinite(pose).any((0, 1, 2)) for pose in poses], axis=0)
-    if not there.any():
-        raise ValueError("no view shows a joint: they are empty or masked altogether")
-    poses = [pose[..., there] for pose in poses]
-    shrinks = [min(1.0, _TALLEST * _size(poses[0]) / _size(pose)) for pose in poses]
-    names = [name if shrink == 1 else f"{name}\n(at {shrink:.0%})" for name, shrink in zip(shown, shrinks, strict=True)]
-    poses = [pose * shrink for pose, shrink in zip(poses, shrinks, strict=True)]
-    frames = [_frames(view, steps) for view in shown.values()]
-    return _pose_grid(names, poses, frames[0], skeleton)
+    sizes = [float(np.subtract(*_bounds(pose)).max()) for pose in poses]
+    shrinks = [min(1.0, _LARGEST * sizes[0] / size) for size in sizes]
+    names = ["\n".join(textwrap.wrap(name, 20)) for name in views]
+    labels = [
+        name if shrink == 1 else f"{name}\n(at {shrink:.0%})" for name, shrink in zip(names, shrinks, strict=True)
+    ]
+    rows = [pose[..., there] * shrink for pose, shrink in zip(poses, shrinks, strict=True)]
+    return _pose_grid(labels, rows, frames, skeleton)
 
 
-def visible_joints(view: Points, centre: int) -> NDArray[np.bool_]:
+def visible_joints(view: NDArray[np.floating[Any]], centre: int) -> NDArray[np.bool_]:
     """Which joints of a view (3, T, V, M) are there to be drawn: (T, V, M).
 
     Masking writes one number into all coordinates of a joint, and an absent body is zero: no joint in
@@ -95,90 +88,70 @@ def visible_joints(view: Points, centre: int) -> NDArray[np.bool_]:
     return np.asarray(~blank & body_there)
 
 
-def _frames(view: Points, steps: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, view.shape[1] - 1, steps).round().astype(np.int64))
-
-
-def _poses(view: Points, centre: int, steps: int) -> Points:
-    """The chosen frames as seen by the viewer, x right and y up: (2, S, V, M), nan where nothing is to be seen."""
-    chosen = view[:, _frames(view, steps)]
-    x, y, z = np.where(visible_joints(chosen, centre), chosen, np.nan)
+def _poses(name: str, view: NDArray[np.floating[Any]], skeleton: Skeleton) -> Points:
+    """The frames of a view as seen by the reader, x right and y up: (2, S, V, M), nan where nothing is to be seen."""
+    seen = visible_joints(view, skeleton.centre_joint)
+    if not seen.any():
+        raise ValueError(f"view {name!r} shows no joint: it is empty or masked altogether")
+    x, y, z = np.where(seen, view.astype(np.float64), np.nan)
     across, towards = x * np.cos(_YAW) + z * np.sin(_YAW), z * np.cos(_YAW) - x * np.sin(_YAW)
     return np.stack([across, y * np.cos(_PITCH) - towards * np.sin(_PITCH)])
 
 
 def _bounds(poses: Points) -> tuple[Points, Points]:
-    """Lowest and highest x and y of any pose; zero where there is none."""
-    flat = poses.reshape(2, -1)
-    flat = flat[:, np.isfinite(flat).all(0)]
-    return (flat.min(1), flat.max(1)) if flat.size else (np.zeros(2), np.zeros(2))
+    """Highest and lowest x and y of any pose."""
+    return np.nanmax(poses, (1, 2, 3)), np.nanmin(poses, (1, 2, 3))
 
 
-def _size(poses: Points) -> float:
-    low, high = _bounds(poses)
-    return float((high - low).max()) or 1.0
-
-
-def _pose_grid(names: Sequence[str], poses: Sequence[Points], frames: NDArray[np.int64], skeleton: Skeleton) -> Figure:
-    bounds = [_bounds(pose) for pose in poses]
-    left, right = min(low[0] for low, _ in bounds), max(high[0] for _, high in bounds)
-    body = right - left + _GAP
-    bodies, columns = poses[0].shape[3], max(pose.shape[1] for pose in poses)
-    cell, label = body * bodies, 0.12 * _WIDTH
-    floors = -np.cumsum([high[1] - low[1] + _GAP for low, high in bounds])
-    inch = (_WIDTH - label) / (cell * columns)  # per metre
-    head, foot = 0.35, 0.35
-    height = head + foot - floors[-1] * inch
-    figure = Figure(figsize=(_WIDTH, height), facecolor="white")
-    axes = figure.add_axes(
-        (label / _WIDTH, foot / height, 1 - label / _WIDTH, 1 - (head + foot) / height),
-        aspect="equal",
-        xlim=(0, cell * columns),
-        ylim=(floors[-1], 0),
-    )
-    start = np.arange(columns)[:, None, None] * cell + np.arange(bodies) * body + _GAP / 2 - left
-    for pose, (low, _), floor in zip(poses, bounds, floors, strict=True):
-        up = floor + _GAP / 2 - low[1]
-        _draw(axes, np.stack([pose[0] + start[: pose.shape[1]], pose[1] + up]), skeleton)
-    middles = floors + np.diff(floors, prepend=0) / -2
-    axes.set_yticks(middles, [""] * len(names))
-    for name, middle in zip(names, middles, strict=True):
-        axes.text(-0.1, middle, name, ha="right", va="center", fontsize=9, color="black", parse_math=False)
-    axes.set_xticks(cell * (np.arange(columns) + 0.5), [f"frame {frame + 1}" for frame in frames], fontsize=8)
-    axes.tick_params(length=0, colors=_TEXT)
-    axes.hlines(floors[:-1], 0, cell * columns, colors=_FAINT, linewidth=0.6)
+def _pose_grid(labels: Sequence[str], rows: Sequence[Points], frames: NDArray[np.int64], skeleton: Skeleton) -> Figure:
+    """Rows (2, S, V, M) one below the other, in one coordinate system of metres."""
+    highs, lows = (np.array(ends) for ends in zip(*map(_bounds, rows), strict=True))
+    heights = highs[:, 1] - lows[:, 1]
+    heights = np.maximum(heights, heights.max() / 3) + _GAP  # a row that lies flat keeps room for its label
+    floors = -np.cumsum(heights)
+    middles = floors + heights / 2
+    bodies = rows[0].shape[3]
+    body = highs[:, 0].max() - lows[:, 0].min() + _GAP
+    cells = np.arange(len(frames)) * body * bodies
+    width = len(frames) * body * bodies
+    right = cells[:, None, None] + np.arange(bodies) * body + _GAP / 2 - lows[:, 0].min()
+    ups = middles - (highs + lows)[:, 1] / 2
+    figure = Figure(figsize=(_WIDTH, 0.5 - floors[-1] * _WIDTH / width), facecolor="white")
+    axes = figure.subplots(subplot_kw={"aspect": "equal", "xlim": (0, width), "ylim": (floors[-1], 0)})
+    placed = [np.stack([row[0] + right, row[1] + up]) for row, up in zip(rows, ups, strict=True)]
+    _draw(axes, np.concatenate(placed, axis=1), skeleton)
+    axes.hlines(floors[:-1], 0, width, colors=_FAINT, linewidth=0.6)
+    axes.set_yticks(middles, labels, fontsize=9, parse_math=False)
+    axes.set_xticks(cells + body * bodies / 2, [f"frame {frame + 1}" for frame in frames], fontsize=8)
+    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _legend(figure, skeleton)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=8)
     return figure
 
 
 def _draw(axes: Axes, poses: Points, skeleton: Skeleton) -> None:
-    """All bones of a row (2, S, V, M) as one collection, all joints as another, open ends as rings."""
+    """Bones, joints and rings of poses (2, S, V, M), one collection each."""
     colours = _joint_colours(skeleton)
-    bones = [(joint, parent) for joint, parent in enumerate(skeleton.parents) if parent != -1]
+    for colour, side in {LEFT: "left", RIGHT: "right", MIDDLE: "middle"}.items():
+        if colour in colours:
+            axes.plot([], [], color=colour, label=side)
     points = poses.transpose(1, 3, 2, 0).reshape(-1, skeleton.num_joints, 2)
-    points = points[np.isfinite(points).any((1, 2))]
-    seen = np.isfinite(points).all(2)
-    whole = [(pose, *bone) for pose in range(len(points)) for bone in bones if seen[pose, bone].all()]
-    open_ends = [points[pose, end] for pose in range(len(points)) for end in _open_ends(seen[pose], bones)]
-    axes.add_collection(
-        LineCollection(
-            [points[pose, (joint, parent), :] for pose, joint, parent in whole],
-            colors=[colours[joint] for _, joint, _ in whole],
-            linewidths=1.3,
-            capstyle="round",
-        ),
-        autolim=False,
-    )
-    axes.scatter(*points[seen].T, s=2.5, c=[colours[joint] for _, joint in np.argwhere(seen)], linewidths=0, zorder=3)
-    if open_ends:
-        axes.scatter(*np.transpose(open_ends), s=14, facecolors="white", edgecolors="black", linewidths=0.7, zorder=4)
-
-
-def _open_ends(seen: NDArray[np.bool_], bones: Sequence[tuple[int, int]]) -> Iterator[int]:
-    for joint, parent in bones:
-        if seen[joint] != seen[parent]:
-            yield joint if seen[joint] else parent
+    seen = np.isfinite(points[:, :, 0])
+    bones: list[Points] = []
+    bone_colours, rings = [], np.zeros_like(seen)
+    for joint, parent in ((joint, parent) for joint, parent in enumerate(skeleton.parents) if parent != -1):
+        whole = seen[:, joint] & seen[:, parent]
+        bones += list(points[whole][:, (joint, parent)])
+        bone_colours += [colours[joint]] * int(whole.sum())
+        rings[:, joint] |= seen[:, joint] & ~seen[:, parent]
+        rings[:, parent] |= seen[:, parent] & ~seen[:, joint]
+    axes.add_collection(LineCollection(bones, colors=bone_colours, linewidths=1.3, capstyle="round"), autolim=False)
+    x, y = points[seen].T
+    axes.scatter(x, y, s=3.5, c=[colours[joint] for _, joint in np.argwhere(seen)], linewidths=0, zorder=3)
+    if rings.any():
+        x, y = points[rings].T
+        label = "next to a masked joint"
+        axes.scatter(x, y, s=14, facecolors="white", edgecolors="black", linewidths=0.7, zorder=4, label=label)
 
 
 def _joint_colours(skeleton: Skeleton) -> list[str]:
@@ -192,18 +165,6 @@ def _joint_colours(skeleton: Skeleton) -> list[str]:
     return colours
 
 
-def _legend(figure: Figure, skeleton: Skeleton) -> None:
-    sides = {LEFT: "left", RIGHT: "right", MIDDLE: "middle"}
-    used = _joint_colours(skeleton)
-    handles = [Line2D([], [], color=colour, label=side) for colour, side in sides.items() if colour in used]
-    ring = {"marker": "o", "markerfacecolor": "white", "markeredgecolor": "black", "markersize": 4}
-    handles.append(Line2D([], [], linestyle="none", label="next to a masked joint", **ring))
-    figure.legend(handles=handles, loc="upper right", ncols=len(handles), frameon=False, fontsize=8, borderaxespad=0.2)
-
-
-# --- learning curves --------------------------------------------------------------------------
-
-
 def learning_curve_figure(metrics: pd.DataFrame) -> Figure:
     """How pre-training went: a panel for each figure in `metrics.csv`, over the epochs.
 
@@ -213,25 +174,23 @@ def learning_curve_figure(metrics: pd.DataFrame) -> Figure:
     Raises:
         ValueError: when there is no epoch or nothing but the epoch.
     """
-    known = {title: {c: label for c, label in lines.items() if c in metrics} for title, lines in _PANELS.items()}
-    named = {column for lines in known.values() for column in lines}
-    others = {c: {c: c} for c in metrics.columns if c not in named and c not in _NO_PANEL}
-    panels = {title: lines for title, lines in (known | others).items() if lines}
+    panels: dict[str, list[str]] = {}
+    names = [str(name) for name in metrics if name not in ("epoch", "step")]
+    for column in sorted(names, key=[*_PANELS, *names].index):
+        panels.setdefault(_PANELS.get(column, column), []).append(column)
     if "epoch" not in metrics or metrics.empty or not panels:
-        raise ValueError(f"metrics need a column 'epoch', a figure and a row, got {list(metrics.columns)}")
-    rows = -(-len(panels) // 3)
+        raise ValueError(f"metrics need a column 'epoch', a figure and a row, got {list(metrics)}")
+    rows = math.ceil(len(panels) / 3)
     figure = Figure(figsize=(_WIDTH, 2.2 * rows), facecolor="white", layout="constrained")
-    cells = figure.subplots(rows, 3, squeeze=False).flat
-    for axes, (title, lines) in zip(cells, panels.items(), strict=False):
-        _curves(axes, metrics, title, lines)
-    for axes in list(cells)[len(panels) :]:
-        axes.remove()
+    for place, (title, columns) in enumerate(panels.items(), start=1):
+        _curves(figure.add_subplot(rows, 3, place), metrics, title, columns)
     return figure
 
 
-def _curves(axes: Axes, metrics: pd.DataFrame, title: str, lines: Mapping[str, str]) -> None:
+def _curves(axes: Axes, metrics: pd.DataFrame, title: str, columns: Sequence[str]) -> None:
     marker = "o" if len(metrics) < 20 else None
-    for (column, label), colour, style in zip(lines.items(), (RIGHT, LEFT), ("-", "--"), strict=False):
+    for column, colour, style in zip(columns, (RIGHT, LEFT), ("-", "--"), strict=False):
+        label = _LINES.get(column, column)
         axes.plot(metrics["epoch"], metrics[column], style, color=colour, label=label, marker=marker, markersize=3)
     axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_xlabel("epoch", fontsize=8)
@@ -239,11 +198,10 @@ def _curves(axes: Axes, metrics: pd.DataFrame, title: str, lines: Mapping[str, s
     axes.tick_params(labelsize=8, colors=_TEXT)
     axes.grid(color=_FAINT, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(lines) > 1:
+    if metrics[columns].to_numpy().min() >= 0:
+        axes.set_ylim(bottom=0)
+    if len(columns) > 1:
         axes.legend(fontsize=8, frameon=False)
-
-
-# --- confusion --------------------------------------------------------------------------------
 
 
 def confusion_figure(confusion: ArrayLike, class_names: Sequence[str]) -> Figure:
@@ -267,7 +225,7 @@ def confusion_figure(confusion: ArrayLike, class_names: Sequence[str]) -> Figure
     axes.set_facecolor(_FAINT)  # shows through where a class has no test sequence
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
     names = [_short(name) for name in class_names]
-    size = float(np.clip(360 / classes, 5.5, 9))
+    size = float(np.clip(390 / classes, 5.5, 9))
     axes.set_xticks(range(classes), names, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(range(classes), names, fontsize=size, parse_math=False)
     axes.set_xlabel("predicted")

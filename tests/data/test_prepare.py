@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -388,17 +387,16 @@ def test_stopped_at_every_step_the_bytes_are_the_same(
     assert kills >= 12  # two writes for each of four chunks, one for the recipe, renames, tidying
 
 
-SLOW_START = """
-import sys, time
+START = """
+import sys
 from dataclasses import replace
 from hiclr.data import prepare
 from hiclr.data.corpora import ragged
 corpus = ragged(sys.argv[1])
 def read(row):
-    time.sleep(0.004)
+    print(row, flush=True)
     return corpus.read(row)
 prepare.CHUNK = 3
-print("ready", flush=True)
 prepare.prepare(replace(corpus, read=read), sys.argv[2], progress=False)
 """
 
@@ -413,12 +411,12 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(tmp_path: Path
     out, said, kills = tmp_path / "killed" / "out", "", 0
     chance = random.Random(0)
     while not out.exists():
-        command = [sys.executable, "-c", SLOW_START, str(file), str(out)]
+        command = [sys.executable, "-c", START, str(file), str(out)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None and process.stderr is not None
-            assert process.stdout.readline() == "ready\n"
-            time.sleep(chance.uniform(0.05, 0.35) if kills < 3 else 0)
             if kills < 3:
+                for _ in range(chance.randint(7, 30)):  # more than two chunks, fewer than a third of the rows
+                    assert process.stdout.readline()
                 process.send_signal(signal.SIGKILL)
                 kills += 1
             said += process.stderr.read()

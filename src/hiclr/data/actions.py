@@ -118,10 +118,6 @@ def _at_face(where: Reach, head: Triple) -> Program:
     return Program((STAND, raised, lifted, lifted, raised, STAND), (0.5, 0.6, 0.8, 0.6, 0.5))
 
 
-def _both(reach: Reach, **pose: Triple) -> Pose:
-    return Pose(hand=reach, other_hand=reach, **pose)
-
-
 def _wave() -> Program:
     out, back = Pose(hand=Reach(0.32, 0.22, 0.16, elbow=0.6)), Pose(hand=Reach(0.02, 0.28, 0.20, elbow=0.6))
     return Program((STAND, out, back, out, STAND), (0.6, 0.3, 0.3, 0.6), loop=(1, 3), cycles=(2, 5))
@@ -141,13 +137,8 @@ def _kick() -> Program:
     return Program((STAND, back, hit, STAND), (0.5, 0.35, 0.6))
 
 
-def _clap() -> Program:
-    apart, shut = _both(Reach(0.22, -0.16, 0.32, "chest", 0.4)), _both(Reach(0.015, -0.12, 0.36, "chest", 0.5))
-    return Program((STAND, apart, shut, apart, STAND), (0.5, 0.22, 0.22, 0.5), loop=(1, 3), cycles=(2, 6))
-
-
 def _pick_up() -> Program:
-    down = Pose(trunk=(62, 10, 0), hips=(0, -0.28, -0.16), head=(-10, 0, 0), hand=Reach(0.04, 0.10, 0.40, "floor"))
+    down = Pose(trunk=(68, -12, 0), hips=(0, -0.36, -0.20), head=(-10, 0, 0), hand=Reach(0.02, 0.16, 0.36, "floor"))
     return Program((STAND, down, down, Pose(hand=_HOLD, head=(10, 0, 0))), (0.9, 0.2, 0.9))
 
 
@@ -171,8 +162,8 @@ def _push() -> Program:
 
 
 def _hug() -> Program:
-    open_arms = _both(Reach(0.30, -0.12, 0.36, elbow=0.5))
-    wide = Pose(walk=0.46, hand=open_arms.hand, other_hand=open_arms.other_hand)
+    open_arms = Reach(0.30, -0.12, 0.36, elbow=0.5)
+    wide = Pose(walk=0.46, hand=open_arms, other_hand=open_arms)
     back = Reach(0.04, -0.10, 0.16, "partner", 0.7)
     held = Pose(walk=0.58, hand=back, other_hand=Reach(0.08, -0.24, 0.15, "partner", 0.7), trunk=(8, 0, 0))
     keys = (STAND, wide, held, held, wide, STAND)
@@ -180,8 +171,8 @@ def _hug() -> Program:
 
 
 PROGRAMS: dict[str, Program] = {
-    "drink": _at_face(Reach(0.0, -0.07, 0.13, "head", 0.5), (-12, 0, 0)),
-    "phone call": _at_face(Reach(0.10, -0.02, 0.03, "head", 0.5), (0, 0, 6)),
+    "drink": _at_face(Reach(-0.04, -0.08, 0.12, "head", 0.25), (-12, 0, 0)),
+    "phone call": _at_face(Reach(0.10, -0.03, 0.03, "head", 0.3), (0, 0, 6)),
     "put on hat": _PUT_ON_HAT,
     "take off hat": _PUT_ON_HAT.reversed(),
     "sit down": _SIT_DOWN,
@@ -189,8 +180,8 @@ PROGRAMS: dict[str, Program] = {
     "wave": _wave(),
     "throw": _throw(),
     "kick": _kick(),
-    "clap": _clap(),
     "pick up": _pick_up(),
+    "put down": _pick_up().reversed(),
     "push": _push(),
     "handshake": _handshake(),
     "hug": _hug(),

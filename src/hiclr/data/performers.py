@@ -24,8 +24,8 @@ Array = NDArray[np.float64]
 FRAME_RATE = 30
 """Frames a second, as a Kinect v2."""
 
-MIN_FRAMES, MAX_FRAMES = 45, 200
-"""Shortest and longest performance; a recording may cut some off either end."""
+MIN_FRAMES, MAX_FRAMES = 60, 200
+"""Shortest and longest performance; a recording may cut up to half of it."""
 
 _STATURE = 1.75  # metres: the performer that programs and bone lengths are written for
 _NTU25 = SKELETONS["ntu25"]
@@ -34,8 +34,9 @@ _SIDES: dict[Literal["left", "right"], int] = {"left": 1, "right": -1}
 _ANKLE_HEIGHT = 0.085  # metres
 _STANDING = 0.985  # of a stretched leg
 _STEP = 0.7  # metres, the longest
-_HEADING = 15.0  # degrees that the facing direction varies
-_STILL = (0.3, 2.5)  # seconds of waiting before and after
+_TRUNK_SLIPS = (4.0, 12.0, 4.0)  # degrees: bending, turning, leaning that no action asks for
+_HEADING = 20.0  # degrees that the facing direction varies
+_STILL = (0.2, 3.0)  # seconds of waiting before and after
 _RESTING = (HANGING, Reach(0.10, -0.36, 0.06, elbow=0.95), Reach(-0.12, -0.42, -0.12), Reach(-0.05, -0.25, 0.24))
 
 
@@ -89,7 +90,7 @@ def draw_subject(number: int, seed: int = 0) -> Subject:
     """
     rng = np.random.default_rng([seed, number])
     height = float(np.clip(rng.normal(1.70, 0.10), 1.50, 1.95))
-    bones = {}
+    bones: dict[str, float] = {}
     for region in _REGIONS:
         proportion = height / _STATURE * rng.normal(1.0, 0.05)
         bones |= {part: _BONES[part] * proportion * rng.normal(1.0, 0.02) for part in region}
@@ -211,7 +212,7 @@ class _Body:
         self.hip_sway = _sway(self.frames, 2, rng) * 0.006 * sway
         self.hand_sway = _sway(self.frames, 6, rng).reshape(-1, 2, 3) * 0.008 * sway
         self.hand_slips = rng.normal(0.0, 0.03, (len(self.poses), 2, 3))
-        self.trunk_slips = self.beat.blend(rng.normal(0.0, 4.0, (len(self.poses), 3)))
+        self.trunk_slips = self.beat.blend(rng.normal(0.0, _TRUNK_SLIPS, (len(self.poses), 3)))
         self.hip_slips = self.beat.blend(rng.normal(0.0, 0.025, (len(self.poses), 2)))
         self.rests = [self._rests(0.8, rng), self._rests(0.5, rng)]
         self.stance = self.subject.stance + rng.uniform(0.0, 0.08, 2)
@@ -391,7 +392,7 @@ def _bend(start: Array, target: Array, upper: float, lower: float, towards: Arra
 
 def _across(vector: Array, along: Array) -> Array:
     """The part of a vector at right angles to a unit vector."""
-    return vector - (vector * along).sum(-1, keepdims=True) * along
+    return np.asarray(vector - (vector * along).sum(-1, keepdims=True) * along)
 
 
 def _unit(vector: Array) -> Array:
@@ -404,7 +405,7 @@ def _apply(rotation: Array, vector: Array) -> Array:
 
 
 def _turn(yaw: Array | float, pitch: Array | float, roll: Array | float) -> Array:
-    """Rotation matrices (..., 3, 3) from degrees: roll about z, then pitch about x (forward), then yaw about y (left)."""
+    """Rotation matrices (..., 3, 3) from degrees: roll about z, pitch about x (forward), yaw about y (left)."""
     yaw, pitch, roll = np.broadcast_arrays(*(np.deg2rad(angle) for angle in (yaw, pitch, roll)))
     (cy, sy), (cx, sx), (cz, sz) = ((np.cos(angle), np.sin(angle)) for angle in (yaw, pitch, roll))
     rows = [

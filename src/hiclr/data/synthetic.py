@@ -30,16 +30,17 @@ Array = NDArray[np.float64]
 MARKER = "synthetic.json"
 """The file that marks a folder as synthetic."""
 
-CAMERAS: dict[int, float] = {1: 0.0, 2: -45.0, 3: 45.0}
-"""Degrees from the middle of the room at which each camera stands.
+CAMERAS: dict[int, float] = {1: -45.0, 2: 0.0, 3: 45.0}
+"""Degrees from the middle of the room at which each camera stands (NTU's camera 1 stands in the middle).
 
-As NTU's: camera 1 in the middle, and performers face camera 2 in odd repetitions, camera 3 in even
-ones. So cameras 2 and 3, the training side of xview, see fronts and full profiles, and camera 1, the test
-side, sees oblique views of 45 degrees that training never shows.
+Performers face the middle between cameras 2 and 3, the training side of xview. So training sees them from the front,
+a little from either side, and camera 1, the test side, from 67 degrees beside: nearly in profile, where half of a
+body hides the other.
 """
 
 _RECIPE = 1  # counts up when the same settings would give other files
 _NTU25 = SKELETONS["ntu25"]
+_FACING = 22.5  # degrees
 _DISTANCE = 3.2  # metres from camera to the middle of the room
 _CAMERA_HEIGHT = 1.2  # metres
 
@@ -48,10 +49,12 @@ _CAMERA_HEIGHT = 1.2  # metres
 # Metres of jitter where a joint is seen well.
 _JITTER = {
     "spine_base": 0.016, "spine_mid": 0.014, "spine_shoulder": 0.007, "neck": 0.006, "head": 0.012,
-    "shoulder": 0.012, "elbow": 0.022, "wrist": 0.014, "hand": 0.014, "hand_tip": 0.016, "thumb": 0.014,
-    "hip": 0.009, "knee": 0.022, "ankle": 0.020, "foot": 0.020,
+    "shoulder": 0.009, "elbow": 0.016, "wrist": 0.012, "hand": 0.010, "hand_tip": 0.012, "thumb": 0.010,
+    "hip": 0.006, "knee": 0.022, "ankle": 0.020, "foot": 0.020,
 }  # fmt: skip
-_JITTERS = np.array([_JITTER.get(n, _JITTER.get(n.rsplit("_", 1)[0], 0.0)) for n in _NTU25.joint_names])
+_JITTERS = np.array([_JITTER[n if n in _JITTER else n.rsplit("_", 1)[0]] for n in _NTU25.joint_names])
+_MISFIT = 0.2  # of a bone's length: by how much a recording as a whole sees its end in the wrong place
+_LOSSES = 0.7  # joints lost in a recording, on average
 _RAY = np.array([1.0, 1.0, 1.5])  # depth is measured worst
 # What a camera cannot see through: bones and how thick they are, in metres.
 _SOLID = (
@@ -61,12 +64,12 @@ _SOLID = (
     ("hip_left", "knee_left", 0.09), ("knee_left", "ankle_left", 0.07),
     ("hip_right", "knee_right", 0.09), ("knee_right", "ankle_right", 0.07),
 )  # fmt: skip
-_UPPER, _LOWER = (np.array([_NTU25.index(bone[end]) for bone in _SOLID]) for end in (0, 1))
-_RADIUS = np.array([bone[2] for bone in _SOLID])
+_UPPER = np.array([_NTU25.index(upper) for upper, _, _ in _SOLID])
+_LOWER = np.array([_NTU25.index(lower) for _, lower, _ in _SOLID])
+_RADIUS = np.array([radius for _, _, radius in _SOLID])
 _OWN = np.array([[joint in (up, low) for up, low in zip(_UPPER, _LOWER, strict=True)] for joint in range(25)])
 _PARENTS = np.array([joint if parent < 0 else parent for joint, parent in enumerate(_NTU25.parents)])
-_CHAINS = np.array([[float(j in _NTU25.path_to_root(joint)) for j in range(25)] for joint in range(25)])
-_MISFIT = 0.12
+_CHAINS = np.array([[above in _NTU25.path_to_root(joint) for above in range(25)] for joint in range(25)])
 TRACKED, INFERRED, LOST = 2, 1, 0
 
 
@@ -89,24 +92,17 @@ def observe(motion: NDArray[np.floating[Any]], yaw: float, rng: np.random.Genera
     motion = _cut(np.asarray(motion, dtype=float), rng)
     truth = _to_camera(motion, yaw)
     hidden, front = _occlusion(truth)
-    pull = rng.uniform(0.5, 0.9, (1, *truth.shape[1:3]))
-    seen = truth.copy()
-    seen[..., 2] -= hidden * pull * (truth[..., 2] - front)
-    worse = (1 + 1.5 * hidden)[..., None]
-    size = _JITTERS[:, None] * _RAY
-    seen += (0.8 * _lasting(seen.shape, 0.6, rng) * worse + 0.6 * _lasting(seen.shape, 0.96, rng) * worse**2) * size
-    bones = np.linalg.norm(truth - truth[:, :, _PARENTS], axis=-1).mean(0)[None, ..., None]
-    seen += worse * (_CHAINS @ (_MISFIT * bones * rng.standard_normal((1, *truth.shape[1:]))))
+    seen = truth + _errors(truth, hidden, front, rng)
     state = np.where(hidden > 0.5, INFERRED, TRACKED)
     _lose_joints(seen, state, rng)
-    present = _presence(*seen.shape[:2], rng)
-    if seen.shape[1] > 1 and rng.random() < 0.5:
+    present = _presence(len(seen), seen.shape[1], rng)
+    if rng.random() < 0.5:  # Kinect numbers bodies as it likes
         seen, state, present = seen[:, ::-1], state[:, ::-1], present[:, ::-1]
     return np.where(present[..., None, None], seen, 0.0), state
 
 
 def _cut(motion: Array, rng: np.random.Generator) -> Array:
-    """Each camera's recording is cut by hand: up to a sixth is missing at either end, a second at most."""
+    """Each camera's recording is cut by itself: up to a quarter is missing at either end, two seconds at most."""
     most = min(len(motion) // 4, 2 * FRAME_RATE)
     start, end = rng.integers(0, most + 1, 2)
     return motion[start : len(motion) - end]
@@ -135,10 +131,24 @@ def _occlusion(points: Array) -> tuple[Array, Array]:
     depth = near + along * (far - near)
     behind = points[..., 2][..., None] - depth
     covered = np.clip((np.tile(_RADIUS, bodies) - beside) / 0.05, 0, 1) * np.clip((behind - 0.04) / 0.06, 0, 1)
-    own = np.kron(np.eye(bodies, dtype=bool), np.ones((joints, len(_SOLID)), dtype=bool)) & np.tile(_OWN, (bodies, bodies))
-    covered *= ~own.reshape(bodies, joints, -1)
+    covered = covered.reshape(frames, bodies, joints, bodies, len(_SOLID))
+    for body in range(bodies):
+        covered[:, body, :, body] *= ~_OWN  # no bone hides its own ends
+    covered = covered.reshape(frames, bodies, joints, -1)
     worst = covered.argmax(-1)[..., None]
     return np.take_along_axis(covered, worst, -1)[..., 0], np.take_along_axis(depth, worst, -1)[..., 0]
+
+
+def _errors(truth: Array, hidden: Array, front: Array, rng: np.random.Generator) -> Array:
+    """How far off each joint is seen, (F, M, V, 3): worse where it is hidden, and there drawn to what hides it."""
+    worse = 1 + 1.5 * hidden[..., None]
+    quick, slow = (_lasting(truth.shape, memory, rng) for memory in (0.6, 0.96))
+    jitter = (0.8 * quick * worse + 0.6 * slow * worse**2) * _JITTERS[:, None] * _RAY
+    # The body model fits a view badly in one way throughout: a bone's error moves all that hangs on it.
+    bones = np.linalg.norm(truth - truth[:, :, _PARENTS], axis=-1).mean(0)[..., None]
+    errors: Array = jitter + worse * (_CHAINS @ (_MISFIT * bones * rng.standard_normal(truth.shape[1:])))
+    errors[..., 2] -= hidden * rng.uniform(0.5, 0.9, truth.shape[1:3]) * (truth[..., 2] - front)
+    return errors
 
 
 def _lasting(shape: tuple[int, ...], memory: float, rng: np.random.Generator) -> Array:
@@ -153,15 +163,13 @@ def _lasting(shape: tuple[int, ...], memory: float, rng: np.random.Generator) ->
 def _lose_joints(seen: Array, state: NDArray[np.intp], rng: np.random.Generator) -> None:
     """Loses a joint and what hangs on it for a while, in place: it stays where it was, or jumps."""
     frames, bodies, joints, _ = seen.shape
-    for _ in range(rng.poisson(0.7 * bodies)):
-        body, joint = rng.integers(bodies), rng.integers(joints)
-        start = rng.integers(1, frames - 1)
+    for _ in range(rng.poisson(_LOSSES * bodies)):
+        body, joint, start = rng.integers(bodies), rng.integers(joints), rng.integers(1, frames)
         gone = slice(start, start + rng.integers(3, 16))
-        limb = [j for j in range(joints) if joint in _NTU25.path_to_root(j)] if joint != _NTU25.root else [joint]
-        jump = rng.normal(0.0, 0.15, 3) * rng.integers(0, 2)
-        for lost in limb:
-            seen[gone, body, lost] = seen[start - 1, body, lost] + jump
-            state[gone, body, lost] = LOST
+        limb = np.flatnonzero(_CHAINS[:, joint])
+        jump = rng.integers(0, 2) * rng.normal(0.0, 0.15, 3)
+        seen[gone, body, limb] = seen[start - 1, body, limb] + jump
+        state[gone, body, limb] = LOST
 
 
 def _presence(frames: int, bodies: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -170,17 +178,20 @@ def _presence(frames: int, bodies: int, rng: np.random.Generator) -> NDArray[np.
     if rng.random() < 0.2:  # nobody at all for a moment
         start = rng.integers(0, frames - 5)
         present[start : start + rng.integers(1, 5)] = False
-    if bodies > 1 and rng.random() < 0.3:  # noticed late
-        present[: rng.integers(3, frames // 4), 1] = False
-    if bodies > 1 and rng.random() < 0.2:  # lost behind the other
-        start = rng.integers(frames // 3, 2 * frames // 3)
-        present[start : start + rng.integers(3, frames // 5), 1] = False
+    if bodies > 1:
+        body = rng.integers(bodies)
+        if rng.random() < 0.3:  # noticed late
+            present[: rng.integers(3, frames // 4), body] = False
+        if rng.random() < 0.2:  # lost behind the other
+            start = rng.integers(frames // 3, 2 * frames // 3)
+            present[start : start + rng.integers(3, frames // 5), body] = False
     return present
 
 
 # --- the file format --------------------------------------------------------------------------------------------------
 
 _JOINT_LINE = " ".join(["%.5f"] * 3 + ["%.2f"] * 4 + ["%.5f"] * 4 + ["%d"])
+_FIRST_ID = 72057594037927936  # 2**56, where Kinect's ids begin
 # Focal length and centre in pixels of the depth (512 x 424) and colour (1920 x 1080) cameras, and metres between them.
 _DEPTH_LENS = (366.0, 256.5, 207.5, 0.0)
 _COLOUR_LENS = (1063.0, 960.0, 567.0, 0.052)
@@ -202,34 +213,32 @@ def write_skeleton(
         path: the file to write.
         frames: (F, M, V, 3) metres in camera space; a body that is all zero in a frame is left out of it.
         tracking: (F, M, V) states 2, 1, 0 of each joint; all tracked when None.
-        body_ids: a number of up to 17 digits for each body, as text.
+        body_ids: a number for each body, as text (17 digits in NTU).
         skeleton: whose V joints they are; bones give the orientations.
 
     Raises:
         ValueError: for another shape than that.
     """
-    frames = np.asarray(frames, dtype=float)
-    if frames.ndim != 4 or frames.shape[2:] != (skeleton.num_joints, 3):
+    points = np.asarray(frames, dtype=float)
+    if points.ndim != 4 or points.shape[2:] != (skeleton.num_joints, 3):
         raise ValueError(
-            f"expected frames (F, M, {skeleton.num_joints}, 3), got {frames.shape}: "
+            f"expected frames (F, M, {skeleton.num_joints}, 3), got {points.shape}: "
             f"the skeleton {skeleton.name!r} has {skeleton.num_joints} joints of 3 coordinates"
         )
-    ids = body_ids or [f"7205759403792{7936 + body}" for body in range(frames.shape[1])]
-    if len(ids) != frames.shape[1]:
-        raise ValueError(f"expected one body id for each of {frames.shape[1]} bodies, got {len(ids)}")
-    states = np.full(frames.shape[:3], TRACKED) if tracking is None else tracking
-    numbers = np.concatenate(
-        [frames, _pixels(frames, *_DEPTH_LENS), _pixels(frames, *_COLOUR_LENS), _orientation(frames, skeleton), states[..., None]],
-        axis=-1,
-    )
-    present = frames.any((2, 3))
+    ids = [f"{_FIRST_ID + body}" for body in range(points.shape[1])] if body_ids is None else body_ids
+    if len(ids) != points.shape[1] or not all(body_id.isdigit() for body_id in ids):
+        raise ValueError(f"expected a number as id for each of {points.shape[1]} bodies, got {list(ids)}")
+    states = np.full(points.shape[:3], TRACKED) if tracking is None else tracking
+    pixels = _pixels(points, *_DEPTH_LENS), _pixels(points, *_COLOUR_LENS)
+    numbers = np.concatenate([points, *pixels, _orientation(points, skeleton), states[..., None]], axis=-1)
+    present = np.asarray(points.any((2, 3)))
     # One template and one formatting for the whole file: formatting is what takes the time.
     joints = f"{skeleton.num_joints}\n" + f"{_JOINT_LINE}\n" * skeleton.num_joints
     bodies = [f"{body_id} 0 1 1 1 1 0 0.0 0.0 2\n{joints}" for body_id in ids]
     template = "".join(
         f"{len(seen)}\n" + "".join(bodies[body] for body in seen) for seen in (np.flatnonzero(row) for row in present)
     )
-    Path(path).write_text(f"{len(frames)}\n" + template % tuple(numbers[present].ravel().tolist()), encoding="ascii")
+    Path(path).write_text(f"{len(points)}\n" + template % tuple(numbers[present].ravel().tolist()), encoding="ascii")
 
 
 def _pixels(points: Array, focal: float, centre_x: float, centre_y: float, beside: float) -> Array:
@@ -246,7 +255,7 @@ def _orientation(points: Array, skeleton: Skeleton) -> Array:
     length = np.linalg.norm(bone, axis=-1, keepdims=True)
     x, y, z = np.moveaxis(bone / np.maximum(length, 1e-9), -1, 0)
     # The root has no bone and no turn. A bone straight down has no shortest turn: any half turn about z will do.
-    quaternion = np.stack([1 + y, z, 0 * y, np.where(y < -1 + 1e-9, 1.0, -x)], axis=-1)
+    quaternion = np.stack([1 + y, z, np.zeros_like(y), np.where(y < -1 + 1e-9, 1.0, -x)], axis=-1)
     quaternion /= np.linalg.norm(quaternion, axis=-1, keepdims=True)
     ends = np.setdiff1d(np.arange(skeleton.num_joints), parents)
     quaternion[..., ends, :] = 0.0
@@ -320,11 +329,11 @@ def _record(folder: Path, seed: int, subject: int, action: int, repetition: int)
     partner = subject + 1 if subject % 2 else subject - 1
     people = [draw_subject(number, seed) for number in (subject, partner)]
     motion = perform(CLASS_NAMES[action - 1], people[0], rng, people[1])
-    facing = CAMERAS[2 if repetition % 2 else 3]
     for camera, yaw in CAMERAS.items():
         errors = np.random.default_rng([seed, subject, action, repetition, camera])
-        seen, state = observe(motion, yaw - facing, errors)
-        ids = [f"7205759403{number:07d}" for number in 7900000 + errors.choice(99999, seen.shape[1], replace=False)]
+        seen, state = observe(motion, yaw - _FACING, errors)
+        first = _FIRST_ID + int(errors.integers(9999))
+        ids = [f"{first + body}" for body in range(seen.shape[1])]
         name = f"S001C{camera:03d}P{subject:03d}R{repetition:03d}A{action:03d}.skeleton"
         write_skeleton(folder / name, seen, tracking=state, body_ids=ids)
 
@@ -353,4 +362,6 @@ def _is_there(out: Path, settings: dict[str, Any]) -> bool:
     if found == settings:
         return True
     other = [key for key in settings if not isinstance(found, dict) or found.get(key) != settings[key]]
-    raise ValueError(f"{out} holds a synthetic corpus with other settings ({', '.join(other)}): name another folder or remove it")
+    raise ValueError(
+        f"{out} holds a synthetic corpus with other settings ({', '.join(other)}): name another folder or remove it"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -117,4 +118,5 @@ def feature_spread(embeddings: Tensor) -> Tensor:
 
     1 when they are spread evenly, 0 when all are the same.
     """
-    return normalize(embeddings).std(0).mean() * embeddings.shape[1] ** 0.5
+    spread: Tensor = normalize(embeddings).std(0).mean()
+    return spread * math.sqrt(embeddings.shape[1])

@@ -1,0 +1,484 @@
+"""A run from a prepared folder to a checkpoint: whole, repeatable, and resumed as if never stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.optim import SGD
+
+from hiclr.cli import pretrain
+from hiclr.data.folder import FolderWriter
+from hiclr.data.module import SkeletonData
+from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, load_encoder
+from hiclr.encoders.stgcn import STGCN
+from hiclr.methods.hiclr import HiCLR
+from hiclr.methods.training import METRICS, RUN, CollapseWatch, EpochLog, resume_point
+from hiclr.skeleton import SKELETONS, Skeleton
+from hiclr.transforms import RandomMask, Rotate, Shear
+
+KINECT = SKELETONS["kinect20"]
+FIVE = Skeleton("five", ("chest", "shoulder_left", "shoulder_right", "hand_left", "hand_right"), (-1, 0, 0, 1, 2))
+small = partial(HiCLR, encoder=partial(STGCN, width=4, init="pytorch"), queue_size=16)
+
+
+def prepared(root: Path, skeleton: Skeleton = KINECT, n: int = 24, sequences: Any = None) -> Path:
+    """A prepared folder in 3 classes, of random sequences unless others are given; a third is on the test side."""
+    if sequences is None:
+        sequences = np.random.default_rng(0).normal(0, 0.3, (n, 3, 16, skeleton.num_joints, 2)).astype(np.float32)
+    writer = FolderWriter(root, {"corpus": "tiny"}, sequences.shape[1:])
+    writer.start()
+    writer.append(sequences, None)
+    samples = pd.DataFrame(
+        {
+            "name": [f"s{i}" for i in range(n)],
+            "label": np.arange(n) % 3,
+            "subject": 0,
+            "camera": 0,
+            "setup": 0,
+            "length": 16,
+            "bodies": 2,
+            "xsub": ["test" if i % 3 == 2 else "train" for i in range(n)],
+        }
+    )
+    about = {
+        "schema": 1,
+        "corpus": "tiny",
+        "frames": 16,
+        "bodies": 2,
+        "skeleton": skeleton.to_dict(),
+        "class_names": ["a", "b", "c"],
+        "benchmarks": ["xsub"],
+    }
+    writer.finish(samples, about)
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared(tmp_path_factory.mktemp("data") / "tiny")
+
+
+def run(root: Path, out: Path, method: Any = small, max_epochs: int = 4, batch_size: int = 8, **options: Any) -> Path:
+    data = SkeletonData(root, batch_size=batch_size)
+    return pretrain(data, method, out=out, max_epochs=max_epochs, accelerator="cpu", **options)
+
+
+@pytest.fixture(scope="module")
+def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four epochs. Tests read it, and copy it where they go on with it."""
+    return run(root, tmp_path_factory.mktemp("runs") / "finished")
+
+
+def checkpoint(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(out / LAST_CHECKPOINT, weights_only=True)
+    return content
+
+
+def metrics(out: Path) -> pd.DataFrame:
+    """Without the rate, which no seed determines."""
+    return pd.read_csv(out / METRICS).drop(columns="sequences_per_second")
+
+
+def assert_same_state(a: Path, b: Path) -> None:
+    ours, theirs = checkpoint(a), checkpoint(b)
+    assert ours["state_dict"].keys() == theirs["state_dict"].keys()
+    for name, value in ours["state_dict"].items():
+        assert torch.equal(value, theirs["state_dict"][name]), name
+    speeds, others = (state["optimizer_states"][0]["state"] for state in (ours, theirs))
+    for index, speed in speeds.items():
+        assert torch.equal(speed["momentum_buffer"], others[index]["momentum_buffer"]), index
+    assert torch.equal(ours[CHECKPOINT_KEY]["random_states"]["cpu"], theirs[CHECKPOINT_KEY]["random_states"]["cpu"])
+    assert ours[CHECKPOINT_KEY]["epochs"] == theirs[CHECKPOINT_KEY]["epochs"]
+
+
+# --- what a run leaves ----------------------------------------------------------------------------
+
+
+def test_files_are_written_and_all_is_finite(finished: Path) -> None:
+    assert {path.name for path in finished.iterdir()} == {LAST_CHECKPOINT, RUN, METRICS, "tensorboard"}
+    rows = metrics(finished)
+    assert rows["epoch"].tolist() == [1, 2, 3, 4] and rows["step"].tolist() == [2, 4, 6, 8]
+    assert {"loss", "info", "consistency", "queue_similarity", "feature_spread", "lr"} <= set(rows)
+    assert np.isfinite(rows.to_numpy()).all()
+    np.testing.assert_allclose(rows["loss"], rows["info"] + 0.5 * rows["consistency"], rtol=1e-5)
+
+
+def test_each_row_says_the_learning_rate_its_epoch_was_trained_with(finished: Path) -> None:
+    # 5/6 of four epochs, rounded: the last one has a tenth
+    np.testing.assert_allclose(metrics(finished)["lr"], [0.1, 0.1, 0.1, 0.01], rtol=1e-6)
+
+
+def test_run_is_described(finished: Path, root: Path) -> None:
+    described = json.loads((finished / RUN).read_text())
+    assert described["seed"] == 0 and described["batch_size"] == 8 and described["max_epochs"] == 4
+    assert described["data"]["sequences"] == 24 and described["data"]["benchmark"] == "xsub"
+    assert checkpoint(finished)[CHECKPOINT_KEY]["run"] == described
+
+
+def test_checkpoint_is_whole(finished: Path) -> None:
+    content = checkpoint(finished)  # read without running code
+    state = content["state_dict"]
+    assert state["queue.keys"].shape == (16, 128) and state["queue.place"] == 8 * 8 % 16
+    parts = {name.split(".")[0] for name in state}
+    assert parts == {"query", "key", "queue", "views"}
+    assert content["optimizer_states"] and content["lr_schedulers"]
+    ours = content[CHECKPOINT_KEY]
+    assert ours["epochs"] == 4 and ours["stream"] == "joint"
+    assert ours["encoder"]["class_path"] == "hiclr.encoders.stgcn.STGCN"
+    assert ours["encoder"]["init_args"]["width"] == 4
+    assert ours["encoder"]["init_args"]["skeleton"] == KINECT.to_dict()
+    assert {"python", "hiclr", "torch", "lightning", "numpy"} <= set(ours["run"]["versions"])
+
+
+def test_the_encoder_comes_back(finished: Path) -> None:
+    trained = load_encoder(finished)
+    state = checkpoint(finished)["state_dict"]
+    for name, value in trained.encoder.state_dict().items():
+        assert torch.equal(value, state[f"query.encoder.{name}"])
+    assert trained.encoder(torch.randn(2, 3, 16, 20, 2)).shape == (2, 64)
+    assert trained.epochs == 4 and trained.run["seed"] == 0
+
+
+def test_no_epochs_save_the_untrained_network(root: Path, tmp_path: Path) -> None:
+    out = run(root, tmp_path / "out", max_epochs=0)
+    content = checkpoint(out)
+    assert content[CHECKPOINT_KEY]["epochs"] == 0
+    query = {k: v for k, v in content["state_dict"].items() if k.startswith("query.")}
+    for name, value in query.items():
+        assert torch.equal(value, content["state_dict"][name.replace("query.", "key.network.", 1)])
+    assert content["state_dict"]["queue.place"] == 0
+    assert load_encoder(out).epochs == 0
+
+
+def test_default_folder_is_named_after_data_benchmark_stream_and_seed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = pretrain(SkeletonData(root, None, batch_size=8), partial(small, stream="bone"), max_epochs=0, seed=7)
+    assert out == Path("runs/tiny-all-bone-seed7") and (out / LAST_CHECKPOINT).is_file()
+
+
+# --- repeatable -----------------------------------------------------------------------------------
+
+
+def test_same_seed_same_run(finished: Path, root: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1234)  # what happened before does not matter
+    again = run(root, tmp_path / "again")
+    pd.testing.assert_frame_equal(metrics(again), metrics(finished), check_exact=True)
+    assert_same_state(again, finished)
+
+
+def test_other_seed_other_run(finished: Path, root: Path, tmp_path: Path) -> None:
+    other = run(root, tmp_path / "other", seed=1, max_epochs=1)
+    assert (metrics(other)["loss"] != metrics(finished)["loss"][0]).all()
+
+
+def test_epochs_see_other_draws_and_orders(root: Path, tmp_path: Path) -> None:
+    """With frozen weights, two epochs still differ: augmentations and order are not replayed."""
+    frozen = partial(small, optimizer=partial(SGD, lr=0.0), key_momentum=1.0)
+    rows = metrics(run(root, tmp_path / "out", frozen, max_epochs=3))
+    assert rows["consistency"].nunique() == 3
+
+
+# --- stopped and resumed --------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
+@pytest.fixture(params=["first step of epoch 3", "in the middle of epoch 3", "last step of epoch 3"])
+def killed(request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run of `finished`, killed at a step (of two an epoch)."""
+    when = {"first step of epoch 3": (4, False), "in the middle of epoch 3": (4, True)}.get(request.param, (5, True))
+    step = HiCLR.training_step
+
+    def deadly(self: HiCLR, x: Tensor, i: int) -> Tensor:
+        at, after = when
+        if self.global_step == at and not after:
+            raise Killed
+        loss = step(self, x, i)
+        if self.global_step == at and after:
+            raise Killed
+        return loss
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(HiCLR, "training_step", deadly)
+        run(root, tmp_path / "killed")
+    return tmp_path / "killed"
+
+
+def test_resumed_equals_never_stopped(killed: Path, finished: Path, root: Path) -> None:
+    assert checkpoint(killed)[CHECKPOINT_KEY]["epochs"] == 2
+    torch.manual_seed(99)
+    run(root, killed, ckpt_path=Path("last"))
+    assert_same_state(killed, finished)
+    pd.testing.assert_frame_equal(metrics(killed), metrics(finished), check_exact=True)
+
+
+@pytest.mark.parametrize("killed", ["in the middle of epoch 3"], indirect=True)
+def test_resumed_from_a_named_checkpoint_into_another_folder(
+    killed: Path, finished: Path, root: Path, tmp_path: Path
+) -> None:
+    out = run(root, tmp_path / "elsewhere", ckpt_path=killed / LAST_CHECKPOINT)
+    assert_same_state(out, finished)
+    assert checkpoint(killed)[CHECKPOINT_KEY]["epochs"] == 2, "the first run stays as it was"
+
+
+def test_more_epochs_than_first_planned_equal_a_run_planned_so(root: Path, tmp_path: Path) -> None:
+    """Where neither the learning rate nor the positives would have changed in between."""
+    method = partial(small, lr_drop=1.0, mining_start=1.0)
+    out = run(root, tmp_path / "out", method, max_epochs=2)
+    run(root, out, method, max_epochs=4, ckpt_path=Path("last"))
+    assert metrics(out)["epoch"].tolist() == [1, 2, 3, 4]
+    assert_same_state(out, run(root, tmp_path / "whole", method, max_epochs=4))
+
+
+def test_a_finished_run_has_nothing_left_to_do(finished: Path, root: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    run(root, out, ckpt_path=Path("last"))
+    after = checkpoint(out)["state_dict"]
+    for name, value in checkpoint(finished)["state_dict"].items():
+        assert torch.equal(value, after[name]), name
+
+
+def test_fewer_epochs_than_are_done_are_refused(finished: Path, root: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"\b4\b"):
+        run(root, out, max_epochs=2, ckpt_path=Path("last"))
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_a_folder_that_holds_a_run_is_refused(finished: Path, root: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="already holds a run: choose another --out, or go on with it by --ckpt_path"):
+        run(root, finished)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_going_on_from_elsewhere_does_not_overwrite_a_run(finished: Path, root: Path, tmp_path: Path) -> None:
+    other = run(root, tmp_path / "other", max_epochs=0)
+    shutil.copytree(finished, tmp_path / "precious")
+    with pytest.raises(ValueError, match="already holds a run"):
+        run(root, tmp_path / "precious", ckpt_path=other / LAST_CHECKPOINT)
+
+
+def test_resume_point(tmp_path: Path) -> None:
+    assert resume_point(tmp_path / "new", None) is None
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*last\.ckpt"):
+        resume_point(tmp_path, Path("last"))
+    (tmp_path / LAST_CHECKPOINT).touch()
+    assert resume_point(tmp_path, Path("last")) == tmp_path / LAST_CHECKPOINT
+    assert resume_point(tmp_path / "new", tmp_path) == tmp_path / LAST_CHECKPOINT
+    with pytest.raises(ValueError, match="already holds a run"):
+        resume_point(tmp_path, None)
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_can_be_started_again(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="levels need"):
+        run(root, tmp_path / "out", partial(small, branch_weights=[1.0]), max_epochs=1)
+    run(root, tmp_path / "out", max_epochs=1)
+
+
+@pytest.mark.parametrize("change", ["batch_size", "seed", "precision", "data"])
+def test_going_on_with_other_settings_is_refused(finished: Path, root: Path, tmp_path: Path, change: str) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    options: dict[str, Any] = {"batch_size": {"batch_size": 4}, "seed": {"seed": 3}}.get(change, {})
+    if change == "precision":
+        options = {"precision": "bf16-mixed"}
+    if change == "data":
+        root = prepared(tmp_path / "others", n=30)
+    with pytest.raises(ValueError, match=f"was trained with {change} .*: use the same"):
+        run(root, out, ckpt_path=Path("last"), **options)
+
+
+def test_going_on_with_a_folder_that_was_moved(finished: Path, root: Path, tmp_path: Path) -> None:
+    """The same data, seen from another place."""
+    out = shutil.copytree(finished, tmp_path / "out")
+    moved = shutil.copytree(root, tmp_path / "moved")
+    run(moved, out, ckpt_path=Path("last"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder": partial(STGCN, width=2)},
+        {"queue_size": 8},
+        {"stream": "motion"},
+        {"arrangement": ["BA"]},
+        {"temperature": 0.2},
+        {"key_momentum": 0.5},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_going_on_with_another_method_is_refused(
+    finished: Path, root: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    with pytest.raises(ValueError, match=next(iter(change))):
+        run(root, out, partial(small, **change), ckpt_path=Path("last"))
+
+
+def test_published_weights_are_no_place_to_go_on_from(shared: Path, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no training state to go on from, only weights"):
+        run(root, tmp_path / "out", ckpt_path=shared / "parity" / "stgcn_official.pt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_that_cannot_be_filled_is_refused_before_anything_is_written(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size 17 is larger than the 16 training sequences"):
+        run(root, tmp_path / "out", batch_size=17)
+    assert not (tmp_path / "out").exists()
+
+
+# --- arrangements ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arrangement",
+    [["BA"], ["BA", "NA"], ["BA", "NA", "Mask"], [[Shear(0.2)], [Rotate(), RandomMask(0.5)], "NA"]],
+    ids=["k=1", "k=2", "k=3", "own"],
+)
+def test_every_arrangement_runs(root: Path, tmp_path: Path, arrangement: Any) -> None:
+    rows = metrics(run(root, tmp_path / "out", partial(small, arrangement=arrangement), max_epochs=1))
+    assert np.isfinite(rows.to_numpy()).all()
+    assert (rows["consistency"][0] > 0) is np.bool_(len(arrangement) > 1)
+
+
+@pytest.mark.parametrize("stream", ["motion", "bone"])
+def test_other_streams_run_and_are_remembered(root: Path, tmp_path: Path, stream: Any) -> None:
+    out = run(root, tmp_path / "out", partial(small, stream=stream), max_epochs=1)
+    assert load_encoder(out).stream == stream
+
+
+def test_a_small_skeleton_and_bf16(tmp_path: Path) -> None:
+    method = partial(small, arrangement=["BA", "NA", [RandomMask(0.2)]])
+    out = run(prepared(tmp_path / "five", FIVE), tmp_path / "out", method, max_epochs=1, precision="bf16-mixed")
+    assert load_encoder(out).encoder.skeleton == FIVE
+    assert np.isfinite(metrics(out).to_numpy()).all()
+
+
+def test_a_mask_too_small_for_the_skeleton_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ratio 0\.1 of 5 joints hides none"):
+        run(prepared(tmp_path / "five", FIVE), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# --- collapse -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watched() -> Iterator[Any]:
+    """Calls the watch after an epoch with given figures; says whether it warned."""
+
+    def warned(epoch: int, info: float, spread: float) -> bool:
+        figures = {"info": torch.tensor(info), "feature_spread": torch.tensor(spread)}
+        stub: Any = SimpleNamespace(current_epoch=epoch - 1, callback_metrics=figures)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            CollapseWatch(negatives=255).on_train_epoch_end(stub, stub)
+        assert all(f"epoch {epoch}: training looks collapsed" in str(warning.message) for warning in caught)
+        return len(caught) == 1
+
+    return warned
+
+
+GUESSING = math.log(256)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "info", "spread", "expected"),
+    [
+        (5, GUESSING, 0.9, True),
+        (10, 0.99 * GUESSING, 0.9, True),
+        (5, 0.9 * GUESSING, 0.9, False),
+        (5, 1.0, 0.01, True),
+        (5, 1.0, 0.1, False),
+        (4, GUESSING, 0.01, False),  # too early to say
+        (11, GUESSING, 0.01, False),  # was said after epoch 10
+    ],
+)
+def test_collapse_is_noticed(watched: Any, epoch: int, info: float, spread: float, expected: bool) -> None:
+    assert watched(epoch, info, spread) is expected
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_collapsed_run_says_so_and_a_healthy_one_does_not(tmp_path: Path, dead: bool) -> None:
+    """People standing still in poses of their own; in the dead run the features hardly differ."""
+    poses = 3 * np.random.default_rng(0).normal(0, 1, (24, 3, 1, 20, 2)).astype(np.float32)
+    data = prepared(tmp_path / "poses", sequences=poses.repeat(16, axis=2))
+
+    class Scaled(STGCN):
+        def forward(self, x: Tensor) -> Tensor:
+            return (1e-3 if dead else 1.0) * super().forward(x)
+
+    method = partial(
+        small,
+        encoder=partial(Scaled, width=4, dropout=0.0, init="pytorch"),
+        arrangement=[[Shear(0.1)]],
+        key_momentum=0.9,
+        optimizer=partial(SGD, lr=0.0 if dead else 0.05, momentum=0.9),
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(data, tmp_path / "out", method, max_epochs=5)
+    said = [str(warning.message) for warning in caught if "collapsed" in str(warning.message)]
+    assert len(said) == dead
+    assert all("epoch 5" in sentence for sentence in said)
+
+
+# --- the log --------------------------------------------------------------------------------------
+
+
+def test_a_repeated_epoch_replaces_its_row(tmp_path: Path) -> None:
+    log = EpochLog(tmp_path / METRICS)
+    for epoch, loss in [(1, 5.0), (2, 4.0), (3, 3.0), (2, 4.5)]:
+        log._add_row({"epoch": epoch, "loss": loss})
+    rows = pd.read_csv(tmp_path / METRICS)
+    assert rows["epoch"].tolist() == [1, 2] and rows["loss"].tolist() == [5.0, 4.5]
+
+
+def test_the_rate_counts_sequences(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("hiclr.methods.training.time.perf_counter", lambda: float(next(clock)))
+    log = EpochLog(tmp_path / METRICS)
+    logged: dict[str, float] = {}
+    learner: Any = SimpleNamespace(log=lambda name, value, **_: logged.update({name: value}))
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    trainer: Any = SimpleNamespace(optimizers=[optimizer], callback_metrics={}, current_epoch=0, global_step=3)
+    log.on_train_epoch_start(trainer, learner)
+    for size in (8, 8, 5):
+        log.on_train_batch_end(trainer, learner, None, torch.zeros(size), 0)
+    log.on_train_epoch_end(trainer, learner)
+    assert logged["sequences_per_second"] == 21
+
+
+def test_lightning_is_told_to_write_one_checkpoint_an_epoch(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    save = Trainer.save_checkpoint
+
+    def counting(self: Trainer, *args: Any, **kwargs: Any) -> None:
+        save(self, *args, **kwargs)
+        saved.append(checkpoint(tmp_path / "out")[CHECKPOINT_KEY]["epochs"])
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", counting)
+    run(root, tmp_path / "out", max_epochs=3)
+    assert saved == [1, 2, 3, 3]
