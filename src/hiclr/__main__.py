@@ -34,19 +34,27 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(verb: str, arguments: list[str]) -> None:
     import yaml
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser
 
     from hiclr import cli
     from hiclr.provenance import resolved_options
 
     function = getattr(cli, verb.replace(" ", "_"))
-    parser = ArgumentParser(prog=f"hiclr {verb}", description=_first_paragraph(function.__doc__))
+    parser = ArgumentParser(prog=f"hiclr {verb}", description=_first_paragraph(function.__doc__), exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options: a recipe")
     parser.add_function_arguments(function, as_group=False, as_positional=verb.startswith("prepare"))
-    options = parser.parse_args(arguments)
+    try:
+        options = parser.parse_args(arguments)
+    except ArgumentError as error:
+        raise ValueError(f"{_innermost(str(error))}: see hiclr {verb} --help") from None
     resolved_options.update(yaml.safe_load(parser.dump(options)))
-    ready = parser.instantiate_classes(options)
+    ready = parser.instantiate(options)
     function(**{name: value for name, value in vars(ready).items() if name != "config"})
+
+
+def _innermost(message: str) -> str:
+    """The part about the option itself, of jsonargparse's message about everything around it."""
+    return message[max(message.rfind("Parser key"), 0) :].split(". Got value: Namespace")[0]
 
 
 def _summaries() -> dict[str, str]:

@@ -28,7 +28,7 @@ _FAINT, _TEXT = "#D0D0D0", "#404040"
 
 _WIDTH = 9.0  # inches; a page of 800 pixels still shows the letters at 9 pixels
 _YAW, _PITCH = np.deg2rad(20.0), np.deg2rad(10.0)
-_LARGEST = 1.5  # times the first row; larger rows (the published blur multiplies by up to 5) are drawn smaller
+_LARGEST = (0.7, 1.4)  # width and height of a row over the size of the first: blur may multiply by 5, shear widens
 _GAP = 0.12  # metres around every pose
 
 # the panel of a figure in `metrics.csv`; others have a panel of their own name
@@ -66,8 +66,9 @@ def growing_views_figure(views: Mapping[str, NDArray[np.floating[Any]]], skeleto
     frames = np.unique(np.linspace(0, length - 1, steps).round().astype(np.int64))
     poses = [_poses(name, view[:, frames], skeleton) for name, view in views.items()]
     there = np.any([np.isfinite(pose).any((0, 1, 2)) for pose in poses], axis=0)
-    sizes = [float(np.subtract(*_bounds(pose)).max()) for pose in poses]
-    shrinks = [min(1.0, _LARGEST * sizes[0] / size) for size in sizes]
+    sizes = [np.subtract(*_bounds(pose)) for pose in poses]
+    largest = np.maximum(sizes[0], np.array(_LARGEST) * sizes[0].max())
+    shrinks = [min(1.0, *(largest / size)) for size in sizes]
     names = ["\n".join(textwrap.wrap(name, 20)) for name in views]
     labels = [
         name if shrink == 1 else f"{name}\n(at {shrink:.0%})" for name, shrink in zip(names, shrinks, strict=True)
@@ -111,10 +112,10 @@ def _pose_grid(labels: Sequence[str], rows: Sequence[Points], frames: NDArray[np
     floors = -np.cumsum(heights)
     middles = floors + heights / 2
     bodies = rows[0].shape[3]
-    body = highs[:, 0].max() - lows[:, 0].min() + _GAP
+    body = max(highs[:, 0].max() - lows[:, 0].min() + _GAP, heights.max() / 2)
     cells = np.arange(len(frames)) * body * bodies
     width = len(frames) * body * bodies
-    right = cells[:, None, None] + np.arange(bodies) * body + _GAP / 2 - lows[:, 0].min()
+    right = cells[:, None, None] + (np.arange(bodies) + 0.5) * body - (highs[:, 0].max() + lows[:, 0].min()) / 2
     ups = middles - (highs + lows)[:, 1] / 2
     figure = Figure(figsize=(_WIDTH, 0.5 - floors[-1] * _WIDTH / width), facecolor="white")
     axes = figure.subplots(subplot_kw={"aspect": "equal", "xlim": (0, width), "ylim": (floors[-1], 0)})
@@ -180,10 +181,11 @@ def learning_curve_figure(metrics: pd.DataFrame) -> Figure:
         panels.setdefault(_PANELS.get(column, column), []).append(column)
     if "epoch" not in metrics or metrics.empty or not panels:
         raise ValueError(f"metrics need a column 'epoch', a figure and a row, got {list(metrics)}")
-    rows = math.ceil(len(panels) / 3)
+    across = min(3, len(panels))
+    rows = math.ceil(len(panels) / across)
     figure = Figure(figsize=(_WIDTH, 2.2 * rows), facecolor="white", layout="constrained")
     for place, (title, columns) in enumerate(panels.items(), start=1):
-        _curves(figure.add_subplot(rows, 3, place), metrics, title, columns)
+        _curves(figure.add_subplot(rows, across, place), metrics, title, columns)
     return figure
 
 

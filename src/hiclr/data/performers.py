@@ -24,8 +24,8 @@ Array = NDArray[np.float64]
 FRAME_RATE = 30
 """Frames a second, as a Kinect v2."""
 
-MIN_FRAMES, MAX_FRAMES = 60, 200
-"""Shortest and longest performance; a recording may cut up to half of it."""
+MIN_FRAMES, MAX_FRAMES = 90, 200
+"""Shortest and longest performance; a recording keeps a third of it at least."""
 
 _STATURE = 1.75  # metres: the performer that programs and bone lengths are written for
 _NTU25 = SKELETONS["ntu25"]
@@ -89,7 +89,7 @@ def draw_subject(number: int, seed: int = 0) -> Subject:
     Numbers 2 and 7 of the first eight are left-handed: one on either side of NTU's cross-subject split.
     """
     rng = np.random.default_rng([seed, number])
-    height = float(np.clip(rng.normal(1.70, 0.10), 1.50, 1.95))
+    height = float(rng.uniform(1.52, 1.92))
     bones: dict[str, float] = {}
     for region in _REGIONS:
         proportion = height / _STATURE * rng.normal(1.0, 0.05)

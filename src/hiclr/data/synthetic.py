@@ -48,12 +48,14 @@ _CAMERA_HEIGHT = 1.2  # metres
 
 # Metres of jitter where a joint is seen well.
 _JITTER = {
-    "spine_base": 0.016, "spine_mid": 0.014, "spine_shoulder": 0.007, "neck": 0.006, "head": 0.012,
-    "shoulder": 0.009, "elbow": 0.016, "wrist": 0.012, "hand": 0.010, "hand_tip": 0.012, "thumb": 0.010,
-    "hip": 0.006, "knee": 0.022, "ankle": 0.020, "foot": 0.020,
+    "spine_base": 0.014, "spine_mid": 0.012, "spine_shoulder": 0.006, "neck": 0.005, "head": 0.010,
+    "shoulder": 0.008, "elbow": 0.014, "wrist": 0.011, "hand": 0.009, "hand_tip": 0.010, "thumb": 0.009,
+    "hip": 0.006, "knee": 0.020, "ankle": 0.018, "foot": 0.019,
 }  # fmt: skip
 _JITTERS = np.array([_JITTER[n if n in _JITTER else n.rsplit("_", 1)[0]] for n in _NTU25.joint_names])
-_MISFIT = 0.2  # of a bone's length: by how much a recording as a whole sees its end in the wrong place
+# Part of a bone's length by which a whole recording sees its end in the wrong place: the trunk is fitted best.
+_TRUNK = ("spine_base", "spine_mid", "spine_shoulder", "neck", "head", "hip_left", "hip_right")
+_MISFITS = np.array([0.12 if name in _TRUNK else 0.2 for name in _NTU25.joint_names])
 _LOSSES = 0.7  # joints lost in a recording, on average
 _RAY = np.array([1.0, 1.0, 1.5])  # depth is measured worst
 # What a camera cannot see through: bones and how thick they are, in metres.
@@ -102,8 +104,8 @@ def observe(motion: NDArray[np.floating[Any]], yaw: float, rng: np.random.Genera
 
 
 def _cut(motion: Array, rng: np.random.Generator) -> Array:
-    """Each camera's recording is cut by itself: up to a quarter is missing at either end, two seconds at most."""
-    most = min(len(motion) // 4, 2 * FRAME_RATE)
+    """Each camera's recording is cut by itself: up to a third is missing at either end, 2.5 seconds at most."""
+    most = min(len(motion) // 3, 5 * FRAME_RATE // 2)
     start, end = rng.integers(0, most + 1, 2)
     return motion[start : len(motion) - end]
 
@@ -146,7 +148,8 @@ def _errors(truth: Array, hidden: Array, front: Array, rng: np.random.Generator)
     jitter = (0.8 * quick * worse + 0.6 * slow * worse**2) * _JITTERS[:, None] * _RAY
     # The body model fits a view badly in one way throughout: a bone's error moves all that hangs on it.
     bones = np.linalg.norm(truth - truth[:, :, _PARENTS], axis=-1).mean(0)[..., None]
-    errors: Array = jitter + worse * (_CHAINS @ (_MISFIT * bones * rng.standard_normal(truth.shape[1:])))
+    misfit = _CHAINS @ (_MISFITS[:, None] * bones * rng.standard_normal(truth.shape[1:]))
+    errors: Array = jitter + (1 + hidden[..., None]) * misfit
     errors[..., 2] -= hidden * rng.uniform(0.5, 0.9, truth.shape[1:3]) * (truth[..., 2] - front)
     return errors
 
@@ -339,11 +342,13 @@ def _record(folder: Path, seed: int, subject: int, action: int, repetition: int)
 
 
 def _action_numbers(classes: Sequence[str] | None) -> list[int]:
-    unknown = [name for name in classes or () if name not in CLASS_NAMES]
-    if unknown or (classes is not None and not classes):
-        asked = repr(unknown[0]) if unknown else "an empty list"
-        raise ValueError(f"no class is called {asked}: choose from {', '.join(CLASS_NAMES)}")
-    return sorted({CLASS_NAMES.index(name) + 1 for name in classes or CLASS_NAMES})
+    if classes is None:
+        classes = CLASS_NAMES
+    unknown = [name for name in classes if name not in CLASS_NAMES]
+    if unknown or not classes:
+        problem = f"no class is called {unknown[0]!r}" if unknown else "no class is named"
+        raise ValueError(f"{problem}: choose from {', '.join(CLASS_NAMES)}")
+    return sorted({CLASS_NAMES.index(name) + 1 for name in classes})
 
 
 def _check_range(what: str, value: int, least: int, most: int) -> None:

@@ -1,0 +1,277 @@
+"""Figures: what is in the data is what is drawn, and what is not there is not drawn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hiclr import functional
+from hiclr.plots import LEFT, RIGHT, confusion_figure, growing_views_figure, learning_curve_figure, visible_joints
+from hiclr.skeleton import SKELETONS, Skeleton
+
+SKELETON = SKELETONS["kinect20"]
+V, CENTRE = SKELETON.num_joints, SKELETON.centre_joint
+HAND = SKELETON.index("hand_left")
+Array = NDArray[np.float64]
+
+
+def sequence(bodies: int = 1, frames: int = 10) -> Array:
+    """Joints strewn over the size of a person, the centre at the origin: (3, T, V, M)."""
+    x = np.random.default_rng(0).uniform(-1, 1, (3, frames, V, bodies)) * np.array([0.4, 0.9, 0.3])[:, None, None, None]
+    x[:, :, CENTRE] = 0
+    return x
+
+
+def bones(figure: Figure) -> list[Array]:
+    (collection,) = [c for c in figure.axes[0].collections if type(c) is LineCollection and len(c.get_segments()) > 3]
+    return [np.asarray(segment) for segment in collection.get_segments()]
+
+
+def points(figure: Figure) -> list[Array]:
+    """Places of the joints, then of the rings where there are any."""
+    return [np.asarray(c.get_offsets()) for c in figure.axes[0].collections if isinstance(c, PathCollection)]
+
+
+# --- which joints are there -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0.0, 0.0137])
+def test_masked_joints_are_not_there(number: float) -> None:
+    x = torch.from_numpy(sequence())[None]
+    masked = torch.zeros(1, 10, V, dtype=torch.bool)
+    masked[0, 3, [1, HAND]] = True
+    view = functional.mask_joints(x, masked, number)[0].numpy()
+    np.testing.assert_array_equal(visible_joints(view, CENTRE)[:, :, 0], ~masked[0].numpy())
+
+
+def test_absent_bodies_and_frames_are_not_there() -> None:
+    x = sequence(bodies=2)
+    x[..., 1] = 0
+    x[:, 4] = 0
+    seen = visible_joints(x, CENTRE)
+    assert not seen[..., 1].any() and not seen[4].any()
+    assert np.delete(seen[..., 0], 4, axis=0).all()
+
+
+def test_an_axis_that_is_masked_hides_no_joint() -> None:
+    x = sequence()
+    x[1] = 0
+    assert visible_joints(x, CENTRE).all()
+
+
+# --- growing views ----------------------------------------------------------------------------
+
+
+def test_every_view_shows_every_step_and_body() -> None:
+    x = sequence(bodies=2, frames=50)
+    figure = growing_views_figure({"original": x, "BA": 1.1 * x}, SKELETON, steps=8)
+    (axes,) = figure.axes
+    assert len(bones(figure)) == 2 * 8 * 2 * (V - 1)
+    (joints,) = points(figure)
+    assert len(np.unique(joints.round(6), axis=0)) == 2 * 8 * 2 * V
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["original", "BA"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        f"frame {i}" for i in (1, 8, 15, 22, 29, 36, 43, 50)
+    ]
+    assert axes.get_aspect() == 1
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert (joints > [left, bottom]).all() and (joints < [right, top]).all()
+
+
+def test_poses_keep_to_their_cells() -> None:
+    figure = growing_views_figure({"original": sequence(bodies=2)}, SKELETON, steps=4)
+    (joints,) = points(figure)
+    poses = joints.reshape(8, V, 2)[:, :, 0]
+    spans = sorted((pose.min(), pose.max()) for pose in poses)
+    assert all(before[1] < after[0] for before, after in pairwise(spans))
+
+
+def test_bones_are_projected_without_distortion() -> None:
+    """Straight along y a bone is as long as it is, but for the pitch; x right, y up."""
+    x = np.random.default_rng(1).normal(0, 1e-6, (3, 1, V, 1))
+    x[:, 0, HAND, 0] = 0.5, 1.0, 0.0
+    figure = growing_views_figure({"original": x}, SKELETON)
+    (joints,) = points(figure)
+    np.testing.assert_allclose(
+        joints[HAND] - joints[CENTRE],
+        [0.5 * np.cos(np.pi / 9), np.cos(np.pi / 18) + 0.5 * np.sin(np.pi / 9) * np.sin(np.pi / 18)],
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("number", [0.0, 0.02])
+def test_no_bone_leads_to_a_masked_joint(number: float) -> None:
+    x = sequence(frames=4)
+    whole = growing_views_figure({"original": x}, SKELETON)
+    elbow, below, above = (SKELETON.index(f"{joint}_left") for joint in ("elbow", "wrist", "shoulder"))
+    masked = x.copy()
+    masked[:, 2, elbow] = number
+    figure = growing_views_figure({"original": x, "masked": masked}, SKELETON)
+    assert len(bones(figure)) == 2 * len(bones(whole)) - 2
+    lengths = {round(float(np.linalg.norm(b - a)), 6) for a, b in bones(whole)}
+    assert {round(float(np.linalg.norm(b - a)), 6) for a, b in bones(figure)} == lengths
+    joints, rings = points(figure)
+    assert len(joints) == 2 * 4 * V - 1
+    _, other = np.unique(np.concatenate([joints, rings]).round(9), axis=0, return_counts=True)
+    assert len(rings) == 2 and (other == 2).sum() == 2  # the two rings lie on joints: the wrist and the shoulder
+    frame = joints[4 * V + 2 * V :][: V - 1]
+    np.testing.assert_allclose(np.sort(rings, axis=0), np.sort(frame[[above, below - 1]], axis=0))
+
+
+def test_rings_are_explained_only_where_there_are_any() -> None:
+    def legend(view: Array) -> list[str]:
+        found = growing_views_figure({"view": view}, SKELETON).axes[0].get_legend()
+        assert found is not None
+        return [text.get_text() for text in found.get_texts()]
+
+    x = sequence()
+    assert legend(x) == ["left", "right", "middle"]
+    x[:, :, HAND] = 0
+    assert legend(x) == ["left", "right", "middle", "next to a masked joint"]
+
+
+def test_left_and_right_have_their_colours() -> None:
+    figure = growing_views_figure({"original": sequence(frames=1)}, SKELETON)
+    (collection,) = [
+        c for c in figure.axes[0].collections if isinstance(c, LineCollection) and len(c.get_segments()) > 3
+    ]
+    children = [joint for joint, parent in enumerate(SKELETON.parents) if parent != -1]
+    colours = {
+        joint: to_hex(colour).upper()
+        for joint, colour in zip(children, np.asarray(collection.get_color()), strict=True)
+    }
+    for left, right in SKELETON.mirror_pairs:
+        assert (colours[left], colours[right]) == (LEFT, RIGHT)
+
+
+def test_a_skeleton_that_tells_no_side_is_drawn_in_one_colour() -> None:
+    names = tuple(f"joint{i}" for i in range(V))
+    plain = Skeleton("plain", names, SKELETON.parents, centre=names[CENTRE])
+    legend = growing_views_figure({"original": sequence()}, plain).axes[0].get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["middle"]
+
+
+def test_a_body_that_no_view_shows_takes_no_room() -> None:
+    x = sequence(bodies=2)
+    x[..., 1] = 0
+    alone = growing_views_figure({"original": x[..., :1]}, SKELETON)
+    assert growing_views_figure({"original": x}, SKELETON).axes[0].get_xlim() == alone.axes[0].get_xlim()
+
+
+def test_a_row_that_outgrows_the_first_is_drawn_smaller_and_says_so() -> None:
+    x = sequence(frames=1)
+    figure = growing_views_figure({"original": x, "BA": 1.1 * x, "BA + NA": 4 * x}, SKELETON)
+    (joints,) = points(figure)
+    original, little, large = (float(np.ptp(row[:, 1])) for row in joints.reshape(3, V, 2))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels[:2] == ["original", "BA"] and labels[2].startswith("BA + NA\n(at ")
+    share = float(labels[2].split("at ")[1].rstrip("%)")) / 100
+    assert little == pytest.approx(1.1 * original)
+    assert large == pytest.approx(4 * share * original, rel=0.02) and large < 2 * original
+
+
+def test_views_that_cannot_be_drawn_are_refused() -> None:
+    x = sequence()
+    with pytest.raises(ValueError, match=r"'BA': expected .*\(3, 10, 20, 1\), got \(3, 10, 19, 1\)"):
+        growing_views_figure({"original": x, "BA": x[:, :, :19]}, SKELETON)
+    with pytest.raises(ValueError, match="'BA': expected"):
+        growing_views_figure({"original": x, "BA": x[:, :9]}, SKELETON)
+    with pytest.raises(ValueError, match="'BA' shows no joint"):
+        growing_views_figure({"original": x, "BA": np.zeros_like(x)}, SKELETON)
+
+
+# --- learning curves --------------------------------------------------------------------------
+
+METRICS = pd.DataFrame(
+    {
+        "epoch": [1, 2, 3],
+        "step": [13, 26, 39],
+        "loss": [6.0, 5.0, 4.5],
+        "info": [5.5, 4.6, 4.2],
+        "consistency": [1.0, 0.8, 0.6],
+        "queue_similarity": [0.2, 0.0, -0.1],
+        "feature_spread": [0.3, 0.7, 0.9],
+        "sequences_per_second": [100.0, 101.0, 99.0],
+        "lr": [0.1, 0.1, 0.01],
+    }
+)
+
+
+def test_every_figure_has_its_curve() -> None:
+    figure = learning_curve_figure(METRICS)
+    assert len(figure.axes) == 6
+    drawn = [tuple(line.get_ydata()) for axes in figure.axes for line in axes.get_lines()]
+    expected = [tuple(METRICS[column]) for column in METRICS if column not in ("epoch", "step")]
+    assert sorted(drawn) == sorted(expected)
+    assert all(list(line.get_xdata()) == [1, 2, 3] for axes in figure.axes for line in axes.get_lines())
+    legend = figure.axes[0].get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["total", "contrastive"]
+
+
+def test_panels_follow_the_columns() -> None:
+    figure = learning_curve_figure(METRICS[["epoch", "loss"]].assign(prototype_loss=[3.0, 2.0, 1.0]))
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "prototype_loss"]
+
+
+def test_one_epoch_can_be_seen() -> None:
+    line = learning_curve_figure(METRICS[:1]).axes[0].get_lines()[0]
+    assert line.get_marker() == "o"
+
+
+@pytest.mark.parametrize("metrics", [METRICS[:0], METRICS[["epoch", "step"]], METRICS[["loss"]]])
+def test_metrics_without_anything_to_draw_are_refused(metrics: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="metrics need"):
+        learning_curve_figure(metrics)
+
+
+# --- confusion --------------------------------------------------------------------------------
+
+
+def test_confusion_is_in_per_cent_of_the_true_class() -> None:
+    figure = confusion_figure(
+        [[3, 1, 0], [0, 0, 0], [2, 0, 2]], ["walk", "sit", "a name that is much longer than any page"]
+    )
+    axes = figure.axes[0]
+    shares = np.ma.filled(axes.get_images()[0].get_array(), np.nan)
+    np.testing.assert_array_equal(shares, [[75, 25, 0], [np.nan] * 3, [50, 0, 50]])
+    assert sorted(text.get_text() for text in axes.texts) == ["25", "50", "50", "75"]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[:2] == ["walk", "sit"] and len(names[2]) == 32 and names[2].startswith("a name that is much longer")
+    assert [label.get_text() for label in axes.get_xticklabels()] == names
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
+
+
+def test_sixty_class_names_do_not_overlap() -> None:
+    figure = confusion_figure(np.eye(60), [f"action number {i}" for i in range(60)])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in figure.axes[0].get_yticklabels()]
+    assert all(below.y1 <= above.y0 for above, below in pairwise(boxes))
+    assert min(box.x0 for box in boxes) >= 0
+
+
+def test_class_names_are_no_formulae() -> None:
+    figure = confusion_figure([[1, 0], [0, 1]], [r"$\frac{$", "a\nb"])
+    FigureCanvasAgg(figure).draw()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [r"$\frac{$", "a b"]
+
+
+def test_names_that_do_not_fit_the_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 2\) for 2 class names, got \(3, 3\)"):
+        confusion_figure(np.eye(3), ["walk", "sit"])
+
+
+def test_nothing_global_is_used() -> None:
+    program = "import sys, hiclr.report; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
