@@ -97,17 +97,17 @@ def test_poses_keep_to_their_cells() -> None:
     assert all(before[1] < after[0] for before, after in pairwise(spans))
 
 
-def test_bones_are_projected_without_distortion() -> None:
-    """Straight along y a bone is as long as it is, but for the pitch; x right, y up."""
+def test_the_viewer_stands_a_little_to_the_side_and_above() -> None:
     x = np.random.default_rng(1).normal(0, 1e-6, (3, 1, V, 1))
-    x[:, 0, HAND, 0] = 0.5, 1.0, 0.0
-    figure = growing_views_figure({"original": x}, SKELETON)
-    (joints,) = points(figure)
+    x[:, 0, HAND, 0] = 0.5, 1.0, 0.3
+    (joints,) = points(growing_views_figure({"original": x}, SKELETON))
+    yaw, pitch = np.deg2rad([20, 10])
+    right = np.array([np.cos(yaw), 0, np.sin(yaw)])
+    up = np.array([np.sin(yaw) * np.sin(pitch), np.cos(pitch), -np.cos(yaw) * np.sin(pitch)])
     np.testing.assert_allclose(
-        joints[HAND] - joints[CENTRE],
-        [0.5 * np.cos(np.pi / 9), np.cos(np.pi / 18) + 0.5 * np.sin(np.pi / 9) * np.sin(np.pi / 18)],
-        atol=1e-4,
+        joints[HAND] - joints[CENTRE], [right @ x[:, 0, HAND, 0], up @ x[:, 0, HAND, 0]], atol=1e-4
     )
+    assert right @ up == pytest.approx(0) and right @ right == pytest.approx(1) and up @ up == pytest.approx(1)
 
 
 @pytest.mark.parametrize("number", [0.0, 0.02])

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from hiclr import functional
 from hiclr.data.actions import CLASS_NAMES, PROGRAMS
@@ -193,7 +196,7 @@ def test_the_far_side_is_guessed_and_seen_worse() -> None:
     near, far, near_error, far_error = [], [], [], []
     joints = {side: [at(f"{joint}_{side}") for joint in ("shoulder", "hip", "knee")] for side in ("left", "right")}
     for seed, motion in enumerate(performances("drink", count=8)):
-        still = np.repeat(motion[:1], 60, axis=0)
+        still = np.repeat(motion[:1], 90, axis=0)
         seen, state = observe(still, 90.0, np.random.default_rng(seed))  # to x: the performer's left is near
         seen = seen[seen.any((1, 2, 3))]
         near.append((state[..., joints["left"]] == INFERRED).mean())
@@ -242,6 +245,11 @@ def test_two_person_classes_show_two_bodies_of_which_one_may_be_late_or_lost(cor
     assert all(present.any(0).all() for present in pairs)
     late = [not present[present.any(1)][0].all() for present in pairs]
     assert 0.1 < np.mean(late) < 0.6
+
+
+def test_a_performance_too_short_to_be_cut_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a performance of at least 90 frames, got 20"):
+        observe(next(performances("wave"))[:20], 0.0, np.random.default_rng(0))
 
 
 # --- the file format --------------------------------------------------------------------------------------------------
@@ -445,3 +453,17 @@ def test_coordinates_alone_do_not_tell_the_class_across_views_or_subjects(clips:
     assert accuracy_of_the_nearest(clips.centred, clips.action, xview) < 0.6
     assert accuracy_of_the_nearest(clips.prepared, clips.action, xview) < 0.7
     assert 0.3 < accuracy_of_the_nearest(clips.prepared, clips.action, xsub) < 0.65
+
+
+def test_what_moved_how_far_and_which_way_tells_it_better(clips: Clips) -> None:
+    x = clips.prepared
+    velocity = x[:, :, 3:] - x[:, :, :-3]
+    levels = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
+    over_time = [torch.quantile(series, levels, dim=2).transpose(0, 1).flatten(1) for series in (x, velocity)]
+    change = x[:, :, -10:].mean(2) - x[:, :, :10].mean(2)
+    features = torch.cat([*over_time, change.flatten(1)], dim=1).numpy()
+    train = clips.train["xsub"]
+    learner = make_pipeline(StandardScaler(), LogisticRegression(C=3e-4, max_iter=100))
+    learner.fit(features[train], clips.action[train])
+    accuracy = learner.score(features[~train], clips.action[~train])
+    assert accuracy > accuracy_of_the_nearest(x, clips.action, train) + 0.05

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from hiclr.data.actions import CLASS_NAMES
-from hiclr.data.performers import FRAME_RATE, draw_subject, perform
+from hiclr.data.performers import FRAME_RATE, MIN_FRAMES, draw_subject, perform
 from hiclr.skeleton import SKELETONS, Skeleton
 
 __all__ = ["CAMERAS", "CLASS_NAMES", "MARKER", "observe", "synthesise", "write_skeleton"]
@@ -55,7 +55,7 @@ _JITTER = {
 _JITTERS = np.array([_JITTER[n if n in _JITTER else n.rsplit("_", 1)[0]] for n in _NTU25.joint_names])
 # Part of a bone's length by which a whole recording sees its end in the wrong place: the trunk is fitted best.
 _TRUNK = ("spine_base", "spine_mid", "spine_shoulder", "neck", "head", "hip_left", "hip_right")
-_MISFITS = np.array([0.12 if name in _TRUNK else 0.2 for name in _NTU25.joint_names])
+_MISFITS = np.array([0.15 if name in _TRUNK else 0.22 for name in _NTU25.joint_names])
 _LOSSES = 0.7  # joints lost in a recording, on average
 _RAY = np.array([1.0, 1.0, 1.5])  # depth is measured worst
 # What a camera cannot see through: bones and how thick they are, in metres.
@@ -69,9 +69,10 @@ _SOLID = (
 _UPPER = np.array([_NTU25.index(upper) for upper, _, _ in _SOLID])
 _LOWER = np.array([_NTU25.index(lower) for _, lower, _ in _SOLID])
 _RADIUS = np.array([radius for _, _, radius in _SOLID])
-_OWN = np.array([[joint in (up, low) for up, low in zip(_UPPER, _LOWER, strict=True)] for joint in range(25)])
+_JOINTS = range(_NTU25.num_joints)
+_OWN = np.array([[joint in (up, low) for up, low in zip(_UPPER, _LOWER, strict=True)] for joint in _JOINTS])
 _PARENTS = np.array([joint if parent < 0 else parent for joint, parent in enumerate(_NTU25.parents)])
-_CHAINS = np.array([[above in _NTU25.path_to_root(joint) for above in range(25)] for joint in range(25)])
+_CHAINS = np.array([[above in _NTU25.path_to_root(joint) for above in _JOINTS] for joint in _JOINTS])
 TRACKED, INFERRED, LOST = 2, 1, 0
 
 
@@ -83,14 +84,19 @@ def observe(motion: NDArray[np.floating[Any]], yaw: float, rng: np.random.Genera
     notice the second body late or lose it for a while, and list two bodies in either order.
 
     Args:
-        motion: (F, M, V, 3) metres, y up, the floor at 0, as `perform` gives it.
+        motion: (F, M, V, 3) metres, y up, the floor at 0, as `perform` gives it; F at least `MIN_FRAMES`.
         yaw: degrees from the z axis, to x, at which the camera stands.
         rng: source of all errors.
 
     Returns:
         Joints in camera space (z away from the camera, y up; metres), (F', M, V, 3), zero where a body is not
         seen, and the tracking state of each joint (2 tracked, 1 inferred, 0 lost), (F', M, V).
+
+    Raises:
+        ValueError: the performance is shorter.
     """
+    if len(motion) < MIN_FRAMES:
+        raise ValueError(f"expected a performance of at least {MIN_FRAMES} frames, got {len(motion)}")
     motion = _cut(np.asarray(motion, dtype=float), rng)
     truth = _to_camera(motion, yaw)
     hidden, front = _occlusion(truth)
@@ -241,7 +247,8 @@ def write_skeleton(
     template = "".join(
         f"{len(seen)}\n" + "".join(bodies[body] for body in seen) for seen in (np.flatnonzero(row) for row in present)
     )
-    Path(path).write_text(f"{len(points)}\n" + template % tuple(numbers[present].ravel().tolist()), encoding="ascii")
+    text = f"{len(points)}\n" + template % tuple(numbers[present].ravel().tolist())
+    Path(path).write_text(text, encoding="ascii", newline="\n")
 
 
 def _pixels(points: Array, focal: float, centre_x: float, centre_y: float, beside: float) -> Array:
@@ -320,7 +327,7 @@ def synthesise(
     tasks = [(s, a, r) for s in range(1, subjects + 1) for a in actions for r in range(1, repetitions + 1)]
     for task in track(tasks, "simulating", console=Console(stderr=True), transient=True):
         _record(partial, seed, *task)
-    (partial / MARKER).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    (partial / MARKER).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8", newline="\n")
     if out.exists():  # and is empty
         out.rmdir()
     return partial.rename(out)
