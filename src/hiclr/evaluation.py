@@ -32,7 +32,9 @@ class FeatureBank:
     def standardised(self, like: FeatureBank) -> FeatureBank:
         """The same bank with mean and deviation of every feature of `like` taken out."""
         deviation, mean = torch.std_mean(like.features, 0)
-        return FeatureBank(self.names, (self.features - mean) / deviation.clamp(min=1e-12), self.labels)
+        # a feature that is constant but for rounding stays as it is
+        deviation = torch.where(deviation > 1e-6 * mean.abs(), deviation, 1.0)
+        return FeatureBank(self.names, (self.features - mean) / deviation, self.labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,12 @@ def linear_probe(
         evaluate_every: epochs between two looks at the test side; the last epoch is always looked at.
         seed: of the layer's weights and the order.
         progress: wraps the epochs, for a progress bar.
+
+    Raises:
+        ValueError: for less than one epoch.
     """
+    if epochs < 1:
+        raise ValueError(f"a linear probe needs at least 1 epoch, got epochs {epochs}")
     chance = torch.Generator().manual_seed(seed)
     layer = nn.Linear(train.features.shape[1], classes)
     nn.init.normal_(layer.weight, 0.0, 0.01, generator=chance)
@@ -156,7 +163,7 @@ def nearest_neighbours(train: FeatureBank, test: FeatureBank, classes: int, ks: 
     Raises:
         ValueError: for a k below 1 or above the number of training sequences.
     """
-    if min(ks) < 1 or max(ks) > len(train.labels):
+    if not ks or min(ks) < 1 or max(ks) > len(train.labels):
         raise ValueError(f"k must lie in 1..{len(train.labels)} (the training sequences), got {list(ks)}")
     found = [_most_similar(rows, train, max(ks)) for rows in normalize(test.features).split(1024)]
     similarity = torch.cat([values for values, _ in found])

@@ -52,17 +52,23 @@ def hierarchical_consistency(levels: Sequence[Tensor], weights: Sequence[float] 
     Raises:
         ValueError: for another number of weights.
     """
-    steps = len(levels) - 1
-    weights = [1.0] * steps if weights is None else weights
-    if len(weights) != steps:
-        raise ValueError(
-            f"{len(levels)} levels need {steps} weights (one for each above the first), got {len(weights)}"
-        )
     loss = levels[0].new_zeros(())
-    for weaker, stronger, weight in zip(levels, levels[1:], weights, strict=False):
+    for weaker, stronger, weight in zip(levels, levels[1:], branch_weights(len(levels), weights), strict=False):
         target = weaker.detach().softmax(1)
         loss = loss - weight * (target * stronger.log_softmax(1)).sum(1).mean()
     return loss
+
+
+def branch_weights(levels: int, weights: Sequence[float] | None = None) -> Sequence[float]:
+    """One weight for each level above the first: those given, or ones.
+
+    Raises:
+        ValueError: for another number of weights.
+    """
+    steps = levels - 1
+    if weights is not None and len(weights) != steps:
+        raise ValueError(f"{levels} levels need {steps} weights (one for each above the first), got {len(weights)}")
+    return [1.0] * steps if weights is None else weights
 
 
 @torch.no_grad()

@@ -57,6 +57,10 @@ class Skeleton:
         for stated in (self.centre, *(self.shoulders or ()), *(n for pair in self.mirror or () for n in pair)):
             if stated is not None:
                 self.index(stated)
+        mirrored = [joint for pair in self.mirror or () for joint in pair]
+        twice = sorted({joint for joint in mirrored if mirrored.count(joint) > 1})
+        if twice:
+            raise ValueError(f"skeleton {self.name!r}: {twice[0]!r} has two mirror images")
 
     def _check_tree(self) -> None:
         roots = [i for i, p in enumerate(self.parents) if p == -1]
@@ -179,7 +183,7 @@ class Skeleton:
             parents=tuple(int(p) for p in fields["parents"]),
             centre=fields.get("centre"),
             shoulders=(shoulders[0], shoulders[1]) if shoulders else None,
-            mirror=tuple((left, right) for left, right in mirror) if mirror else None,
+            mirror=None if mirror is None else tuple((left, right) for left, right in mirror),
         )
 
 

@@ -64,6 +64,8 @@ class Shear(Transform):
 
     def __init__(self, amplitude: float = 0.5, p: float = 1.0) -> None:
         super().__init__(p)
+        if amplitude < 0:
+            raise ValueError(f"Shear: amplitude must not be negative, got {amplitude}")
         self.amplitude = amplitude
 
     def draw(self, x: Tensor) -> Params:
@@ -79,6 +81,8 @@ class TemporalCrop(Transform):
 
     def __init__(self, ratio: float = 1 / 6, p: float = 1.0) -> None:
         super().__init__(p)
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"TemporalCrop: ratio must lie in 0..1, got {ratio}")
         self.ratio = ratio
 
     def _padding(self, x: Tensor) -> int:
@@ -161,6 +165,8 @@ class GaussianBlur(Transform):
 
     def __init__(self, low: float = 0.1, high: float = 2.0, normalize: bool = False, p: float = 0.5) -> None:
         super().__init__(p)
+        if not 0 < low <= high:
+            raise ValueError(f"GaussianBlur: needs 0 < low <= high, got low {low} and high {high}")
         self.low = low
         self.high = high
         self.normalize = normalize

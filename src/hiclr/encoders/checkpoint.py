@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +90,10 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
     if stream is not None and stream != known["stream"]:
         raise ValueError(f"{file} was trained on the {known['stream']} stream, not on {stream}")
     encoder = _build(known["encoder"])
-    encoder.load_state_dict(_encoder_weights(content["state_dict"]))
+    try:
+        encoder.load_state_dict(_encoder_weights(content.get("state_dict", {})))
+    except RuntimeError as error:
+        raise ValueError(f"{file}: its weights do not fit the encoder it describes: {error}") from None
     return TrainedEncoder(file, encoder.eval(), known["stream"], known["epochs"], known["run"])
 
 
@@ -96,9 +102,14 @@ def _encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _build(description: Mapping[str, Any]) -> Encoder:
-    module, _, name = description["class_path"].rpartition(".")
-    kind = getattr(importlib.import_module(module), name, None)
-    if not (isinstance(kind, type) and issubclass(kind, Encoder)):
-        raise ValueError(f"{description['class_path']} is no hiclr Encoder")
+    class_path = description["class_path"]
+    module, _, name = class_path.rpartition(".")
+    if module.startswith("hiclr.encoders."):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(module)
+    # a file must not choose what is imported: an encoder of one's own is known once its module is
+    kind = getattr(sys.modules.get(module), name, None)
+    if not (isinstance(kind, type) and issubclass(kind, Encoder)) or inspect.isabstract(kind):
+        raise ValueError(f"{class_path} is no hiclr Encoder, or its module was not imported before")
     encoder: Encoder = kind(**description["init_args"])
     return encoder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,9 +44,11 @@ def load_official(path: str | Path) -> Encoder:
         ValueError: naming what the file lacks, or what does not fit.
     """
     state = {key: value for key, value in read_safely(Path(path)).items() if isinstance(value, Tensor)}
-    for key in (_ADJACENCY, _FIRST_NORM):
-        if key not in state:
-            raise ValueError(f"{path} holds no published ST-GCN weights: {key} is missing")
+    for key, dims in ((_ADJACENCY, 3), (_FIRST_NORM, 1)):
+        if key not in state or state[key].ndim != dims or not len(state[key]):
+            raise ValueError(
+                f"{path} holds no published ST-GCN weights: {key} is missing or no tensor of {dims} dimensions"
+            )
     encoder = STGCN(_skeleton_of(state[_ADJACENCY].shape[-1], path), width=len(state[_FIRST_NORM]))
     ours = encoder.state_dict()
     published = {name: _PREFIX + _published_name(name) for name in ours}
@@ -74,8 +75,9 @@ def read_safely(path: Path) -> Mapping[str, Any]:
         raise FileNotFoundError(f"no such file: {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is no file of tensors and plain values: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # damage shows in many ways
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is no file of tensors and plain values: {reason}") from None
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
     return content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from hiclr.encoders.base import Encoder
 from hiclr.skeleton import Partition, Skeleton, as_skeleton
+
+Init = Literal["published", "pytorch"]
 
 # channels as multiples of the width, and temporal stride, of the ten blocks
 _BLOCKS = ((1, 1), (1, 1), (1, 1), (1, 1), (2, 2), (2, 1), (2, 1), (4, 2), (4, 1), (16, 1))
@@ -37,8 +39,13 @@ class STGCN(Encoder):
         width: int = 16,
         dropout: float = 0.5,
         partition: Partition = "published",
-        init: Literal["published", "pytorch"] = "published",
+        init: Init = "published",
     ) -> None:
+        for name, value, known in (("partition", partition, get_args(Partition)), ("init", init, get_args(Init))):
+            if value not in known:
+                raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(known)}")
+        if width < 1:
+            raise ValueError(f"width must be at least 1, got {width}")
         settings = {"width": width, "dropout": dropout, "partition": partition, "init": init}
         super().__init__(as_skeleton(skeleton), _BLOCKS[-1][0] * width, settings)
         self.register_buffer("adjacency", torch.from_numpy(self.skeleton.adjacency(partition)))

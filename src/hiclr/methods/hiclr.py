@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.optim import SGD
 
+from hiclr import losses
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream
 from hiclr.losses import hierarchical_consistency, info_nce, nearest_positives, similarity_logits
@@ -60,7 +61,7 @@ class HiCLR(Learner):
         self.queue = KeyQueue(queue_size, self.query.embedding_dim)
         self.temperature = temperature
         self.consistency_weight = consistency_weight
-        self.branch_weights = branch_weights
+        self.branch_weights = losses.branch_weights(len(self.views), branch_weights)
         self.mining_start = mining_start
 
     @property
