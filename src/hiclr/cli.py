@@ -138,6 +138,7 @@ def pretrain(
         "max_epochs": max_epochs,
         "seed": seed,
         "precision": precision,
+        "learner": learner.settings,
         **provenance(),
     }
     train(learner, data, out, max_epochs, precision, accelerator, resume)

@@ -269,6 +269,11 @@ class View(nn.Module):
         self.parents = skeleton.parents
         self.stream: Stream = stream
 
+    @property
+    def names(self) -> list[str]:
+        """What it does, in order."""
+        return [type(transform).__name__ for transform in (*self.before, *self.after)]
+
     def forward(self, x: Tensor) -> Tensor:
         """A fresh draw of this view: (N, C, T, V, M) -> the same shape."""
         for transform in self.before:

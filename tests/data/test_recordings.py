@@ -249,7 +249,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "split called label": ({"split_label": np.array([1, 0, 1, 0, 1])}, "a column 'label', which is taken"),
     "column called length": ({"length": np.arange(5)}, "the column 'length' is taken"),
     "view and camera": ({"camera": np.arange(5)}, "the column 'view' is taken"),
-    "column of another length": ({"mood": np.arange(4)}, r"mood must be \(5,\), got \(4,\)"),
+    "column of another length": ({"subject": np.arange(4)}, r"subject must be \(5,\), got \(4,\)"),
     "meta no JSON": ({"meta": np.array("{")}, "meta is no JSON"),
     "meta a list": ({"meta": np.array("[1]")}, "meta must be a JSON object"),
     "joints unknown": (joints(22), r"22 joints but does not say which: add joint_names"),

@@ -204,7 +204,7 @@ def test_the_far_side_is_guessed_and_seen_worse() -> None:
         near_error.append(seen[:, 0, joints["left"]].std(0).mean())
         far_error.append(seen[:, 0, joints["right"]].std(0).mean())
     assert np.mean(far) > np.mean(near) + 0.3
-    assert np.mean(far_error) > 1.3 * np.mean(near_error)
+    assert np.median(far_error) > 1.3 * np.median(near_error)  # a lost joint in one of them weighs little
 
 
 def test_bones_vary_in_length_as_much_as_a_kinects(corpus: list[Recorded]) -> None:

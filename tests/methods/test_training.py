@@ -290,10 +290,17 @@ def test_resume_point(tmp_path: Path) -> None:
         resume_point(tmp_path, None)
 
 
-def test_a_run_that_failed_before_its_first_checkpoint_can_be_started_again(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="levels need"):
-        run(root, tmp_path / "out", partial(small, branch_weights=[1.0]), max_epochs=1)
+def test_a_run_that_was_killed_before_its_first_checkpoint_can_be_started_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deadly(*_: Any) -> Tensor:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(HiCLR, "training_step", deadly)
+        run(root, tmp_path / "out", max_epochs=1)
     run(root, tmp_path / "out", max_epochs=1)
+    assert metrics(tmp_path / "out")["epoch"].tolist() == [1]
 
 
 @pytest.mark.parametrize("change", ["batch_size", "seed", "precision", "data"])

@@ -141,6 +141,7 @@ def _shown(line: bytes) -> str:
 # --- one .npz of one's own --------------------------------------------------------------------------------------------
 
 _FACTS = ("frames", "scale", "offsets", "class_names", "joint_names", "parent", "centre", "shoulders", "mirror", "meta")
+_COLUMNS = ("name", "subject", "view", "camera", "setup", "length", "bodies")  # must be one value per sequence
 _PREPARED_COLUMNS = ("length", "bodies")  # preparation counts them
 
 
@@ -274,7 +275,9 @@ def _ragged_samples(
         if key in _FACTS or key == "label":
             continue
         if key.startswith("split_"):
-            splits[key.removeprefix("split_")] = _sides(_vector(arrays, key, "iu", size), key)
+            splits[key.removeprefix("split_")] = _sides(_vector(arrays, key, "biu", size), key)
+        elif key not in _COLUMNS and arrays[key].shape != (size,):
+            continue  # a fact of the file, not of its sequences
         elif key in _PREPARED_COLUMNS or (key == "view" and "camera" in arrays):
             raise ValueError(f"the column {key!r} is taken: rename it")
         else:
@@ -289,6 +292,7 @@ def _ragged_samples(
 
 
 def _sides(split: NDArray[Any], key: str) -> NDArray[Any]:
+    split = split.astype(np.int64)
     strange = set(split.tolist()) - {1, 0, -1}
     if strange:
         raise ValueError(f"{key} must hold 1 (train), 0 (test) or -1 (unused), got {min(strange)}")

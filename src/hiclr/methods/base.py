@@ -8,11 +8,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import MultiStepLR
 
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY, describe
@@ -68,6 +66,11 @@ class Learner(LightningModule):
         self.query = Projected(encoder(skeleton))
         self.make_optimizer = optimizer
         self.lr_drop = lr_drop
+        self.settings: dict[str, Any] = {  # what must not change when a run goes on; methods add theirs
+            "method": type(self).__name__,
+            "lr_drop": lr_drop,
+            **describe(self.query.encoder, stream),
+        }
         self.epochs_trained = 0
         self.run: dict[str, Any] = {}  # settings of the run, for the checkpoint
 
@@ -80,11 +83,18 @@ class Learner(LightningModule):
         """The epoch at which this share of the training is over."""
         return round(share * (self.trainer.max_epochs or 0))
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, and its learning rate's one step down."""
+    def configure_optimizers(self) -> Optimizer:
+        """The optimizer of everything that wants a gradient."""
         optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
-        schedule = MultiStepLR(optimizer, milestones=[self.epoch_at(self.lr_drop)], gamma=0.1)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Sets the learning rate from the epoch alone, so that a resumed or prolonged run has the right one."""
+        factor = 0.1 if self.current_epoch >= self.epoch_at(self.lr_drop) else 1.0
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["initial_lr"] * factor
 
     def log_terms(self, **terms: Tensor) -> None:
         """Logs terms as means over the epoch; `loss` shows in the progress bar."""

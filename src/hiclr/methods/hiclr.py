@@ -63,6 +63,15 @@ class HiCLR(Learner):
         self.consistency_weight = consistency_weight
         self.branch_weights = losses.branch_weights(len(self.views), branch_weights)
         self.mining_start = mining_start
+        self.settings |= {
+            "views": [view.names for view in self.views],
+            "queue_size": queue_size,
+            "key_momentum": key_momentum,
+            "temperature": temperature,
+            "consistency_weight": consistency_weight,
+            "branch_weights": list(self.branch_weights),
+            "mining_start": mining_start,
+        }
 
     @property
     def negatives(self) -> int:

@@ -24,8 +24,6 @@ from hiclr.provenance import write_json
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 RUN, METRICS = "run.json", "metrics.csv"
-# settings that must not change when a run goes on
-_FIXED = ("data", "batch_size", "seed", "precision")
 
 
 def train(
@@ -43,7 +41,7 @@ def train(
         ValueError: when the data cannot fill a batch, or the checkpoint is of another run or network.
     """
     if resume is not None:
-        _check_same_run(learner, resume)
+        _check_same_run(learner, max_epochs, resume)
     data.train_dataloader()  # refuses before anything is written
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / RUN, learner.run)
@@ -74,11 +72,11 @@ def resume_point(out: Path, ckpt_path: Path | None) -> Path | None:
         ValueError: when `out` holds a run and nobody asked to go on with it.
         FileNotFoundError: when there is no such checkpoint.
     """
-    if ckpt_path is not None:
-        return checkpoint_path(out if str(ckpt_path) == "last" else ckpt_path)
-    if (out / RUN).exists() or (out / LAST_CHECKPOINT).exists():
+    last = out / LAST_CHECKPOINT
+    resume = None if ckpt_path is None else checkpoint_path(out if str(ckpt_path) == "last" else ckpt_path)
+    if last.exists() and (resume is None or not resume.samefile(last)):
         raise ValueError(f"{out} already holds a run: choose another --out, or go on with it by --ckpt_path last")
-    return None
+    return resume
 
 
 class _ProgressBar(RichProgressBar):
@@ -115,7 +113,9 @@ class EpochLog(Callback):
             before = pd.read_csv(self.path)
             # a resumed run may repeat epochs after its checkpoint
             rows = pd.concat([before[before["epoch"] < row["epoch"]], rows])
-        rows.to_csv(self.path, index=False)
+        partial = self.path.with_name(f"{self.path.name}.partial")
+        rows.to_csv(partial, index=False)
+        partial.replace(self.path)
 
 
 class CollapseWatch(Callback):
@@ -147,18 +147,28 @@ class CollapseWatch(Callback):
             )
 
 
-def _check_same_run(learner: Learner, resume: Path) -> None:
-    before = read_safely(resume).get(CHECKPOINT_KEY, {}).get("run")
-    if before is None:
+def _check_same_run(learner: Learner, max_epochs: int, resume: Path) -> None:
+    ours = read_safely(resume).get(CHECKPOINT_KEY)
+    if ours is None:
         raise ValueError(f"{resume} holds no training state to go on from, only weights")
-    for name in _FIXED:
-        if before[name] != learner.run[name]:
-            raise ValueError(f"{resume} was trained with {name} {before[name]}, not {learner.run[name]}: use the same")
+    if ours["epochs"] > max_epochs:
+        raise ValueError(f"{resume} was trained for {ours['epochs']} epochs already: max_epochs {max_epochs} is less")
+    before, now = _fixed(ours["run"]), _fixed(learner.run)
+    for name in now:
+        if before.get(name) != now[name]:
+            raise ValueError(f"{resume} was trained with {name} {before.get(name)}, not {now[name]}: use the same")
+
+
+def _fixed(run: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run that must not change when it goes on; its data may have moved."""
+    data = {name: value for name, value in run["data"].items() if name != "root"}
+    return {"data": data, **{name: run[name] for name in ("batch_size", "seed", "precision")}, **run["learner"]}
 
 
 def _quieten() -> None:
     """Keeps Lightning's remarks about hardware and worker processes off the screen."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*dirpath has changed.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")

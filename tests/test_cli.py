@@ -1,0 +1,169 @@
+"""The command line as a new user meets it: help, failures in one sentence, the README's commands, every recipe."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hiclr import cli
+from hiclr.__main__ import main
+from hiclr.data.synthetic import MARKER, synthesise
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with `mine.npz`, 48 short clips of 20 joints, and a folder of NTU files."""
+    monkeypatch.chdir(tmp_path)
+    chance = np.random.default_rng(0)
+    label = np.arange(48) % 3
+    speed = np.repeat(label, 10)[:, None, None, None] * np.linspace(0, 1, 480)[:, None, None, None]
+    np.savez(
+        "mine.npz",
+        frames=(chance.normal(0, 0.3, (480, 1, 20, 3)) + speed).astype(np.float32),
+        offsets=np.arange(0, 481, 10),
+        label=label,
+        class_names=["wave", "squat", "jump"],
+        split_xsub=np.arange(48) < 36,
+    )
+    return tmp_path
+
+
+# --- help and failures ----------------------------------------------------------------------------
+
+
+def test_help_lists_every_verb_without_importing_torch() -> None:
+    code = "import sys; from hiclr.__main__ import main; main(['--help']); assert 'torch' not in sys.modules"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    verbs = [name for name, value in vars(cli).items() if getattr(value, "__module__", "") == cli.__name__]
+    for verb in ("pretrain", "linear", "knn", "demo", "prepare npz", "prepare ntu60", "prepare synthetic"):
+        assert f"  {verb} " in said and verb.replace(" ", "_") in verbs
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("fly", "no verb 'fly': choose of prepare ntu60"),
+        ("prepare kinetics RAW OUT", "no verb 'prepare kinetics': choose of prepare ntu60"),
+        ("prepare npz gone.npz data/x", "gone.npz"),
+        ("prepare npz mine.npz data/x --frames 0", "frames must be at least 1, got 0"),
+        ("pretrain", "the following arguments are required: data.root"),
+        ("pretrain --data.root gone", "no folder gone: run `hiclr prepare` to make it"),
+        ("pretrain --data.root data/mine --data.benchmark xview", "no benchmark 'xview': it has xsub"),
+        ("pretrain --data.root data/mine", "batch_size 128 is larger than the 36 training sequences"),
+        ("pretrain --data.root data/mine --max_epochs many", "Expected a <class 'int'>. Got value: many"),
+        ("pretrain --data.root data/mine --method.stream smell", "Got value: smell"),
+        ("pretrain --data.root data/mine --method.arrangement [XX]", "unknown augmentation set 'XX'"),
+        ("pretrain --data.root data/mine --data.batch_size 8 --ckpt_path last", "no checkpoint"),
+        ("linear --checkpoint gone --data.root data/mine", "no checkpoint gone"),
+        ("knn --checkpoint mine.npz --data.root data/mine", "mine.npz is no file of tensors"),
+    ],
+)
+def test_failure_is_one_sentence_and_exit_code_2(
+    here: Path, capsys: pytest.CaptureFixture[str], command: str, sentence: str
+) -> None:
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(shlex.split(command))
+    said = capsys.readouterr().err.strip()
+    assert stopped.value.code == 2
+    assert sentence in said and said.startswith("hiclr: ") and "\n" not in said
+    assert not (here / "runs").exists() and not (here / "data" / "x").exists()
+
+
+def test_wrong_skeleton_is_refused(here: Path, capsys: pytest.CaptureFixture[str], shared: Path) -> None:
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    with pytest.raises(SystemExit):
+        main(["knn", "--checkpoint", str(shared / "parity" / "stgcn_official.pt"), "--data.root", "data/mine"])
+    assert "was trained on 25 joints (ntu25), data/mine has 20" in capsys.readouterr().err
+
+
+# --- what the documents say -----------------------------------------------------------------------
+
+
+def commands(document: str) -> list[str]:
+    lines = re.findall(r"^hiclr .*$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+    return [line for line in lines if "released_model" not in line]
+
+
+SHORTER = {
+    "pretrain": "--max_epochs 1 --data.batch_size 16 --method.encoder.width 2 --method.queue_size 32",
+    "linear": "--epochs 2",
+    "knn": "--k [1,3]",
+}
+
+
+def run(command: str) -> None:
+    words = shlex.split(command.replace("recipes/", f"{ROOT}/recipes/"))[1:]
+    main(words + shlex.split(SHORTER.get(words[0], "")))
+
+
+def test_readme_commands_run(here: Path) -> None:
+    synthesise("nturgbd_skeletons", subjects=4, repetitions=1, classes=["drink", "wave", "kick"])
+    Path("nturgbd_skeletons", MARKER).unlink()  # from here on they pass for recorded ones
+    said = commands("README.md")
+    assert len(said) == 7
+    for command in said:
+        run(command)
+    for run_folder in ("runs/mine", "runs/ntu60"):
+        result = json.loads(Path(run_folder, "linear-xsub.json").read_text(encoding="utf-8"))
+        assert {"top1_last_epoch", "top1_best_on_test", "git_revision", "versions", "options"} <= set(result)
+        assert result["pretraining"]["seed"] == 0 and result["checkpoint"]["epochs"] == 1
+    assert json.loads(Path("runs/mine/knn-xsub.json").read_text(encoding="utf-8"))["settings"]["k"] == [1, 3]
+
+
+def test_readme_python_runs(here: Path) -> None:
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    block = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[0]
+    scope: dict[str, object] = {}
+    exec(block.replace("max_epochs=60", "max_epochs=1"), scope)
+    assert Path(str(scope["run"]), "linear-xsub.json").is_file()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.stem for recipe in RECIPES])
+def test_recipe_runs_and_says_its_command(here: Path, recipe: Path) -> None:
+    first = recipe.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith(f"# hiclr pretrain --config recipes/{recipe.name} --data.root data/")
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    run(re.sub(r"--data.root \S+", "--data.root data/mine", first.removeprefix("# ")))
+    assert len(list(here.glob("runs/*/last.ckpt"))) == 1
+
+
+def test_own_arrangement_of_the_how_to_runs(here: Path) -> None:
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    block = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8"), re.DOTALL)[0]
+    Path("my.yaml").write_text(block, encoding="utf-8")
+    run("hiclr pretrain --config my.yaml --data.root data/mine")
+    options = json.loads(next(here.glob("runs/*/run.json")).read_text(encoding="utf-8"))["options"]
+    assert [part["class_path"] for part in options["method"]["init_args"]["arrangement"][2]] == [
+        "hiclr.transforms.RandomMask"
+    ]
+
+
+# --- the whole road -------------------------------------------------------------------------------
+
+
+def test_demo_ends_with_a_page_and_goes_on_where_it_was(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "prepare_synthetic", partial(cli.prepare_synthetic, subjects=4, repetitions=1))
+    main(["demo", "--out", "demo", "--max_epochs", "1"])
+    said = capsys.readouterr().out
+    assert "untrained encoder" in said and "chance" in said
+    page = Path("demo/report.html").read_text(encoding="utf-8")
+    assert "synthetic data" in page and "HiCLR" in page and page.count("data:image") == 3
+    weights = Path("demo/hiclr/last.ckpt").stat().st_mtime_ns
+    main(["demo", "--out", "demo", "--max_epochs", "2"])
+    assert Path("demo/hiclr/last.ckpt").stat().st_mtime_ns > weights
+    assert len(Path("demo/hiclr/metrics.csv").read_text(encoding="utf-8").splitlines()) == 3
