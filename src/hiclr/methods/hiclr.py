@@ -64,7 +64,7 @@ class HiCLR(Learner):
         self.branch_weights = losses.branch_weights(len(self.views), branch_weights)
         self.mining_start = mining_start
         self.settings |= {
-            "views": [view.names for view in self.views],
+            "arrangement": [view.names for view in self.views],
             "queue_size": queue_size,
             "key_momentum": key_momentum,
             "temperature": temperature,
