@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from hiclr.data.recordings import Recording, open_ragged, read_ntu_skeleton
+from hiclr.data.synthetic import MARKER
 from hiclr.skeleton import SKELETONS, Skeleton
 
 
@@ -133,7 +134,6 @@ _NTU120_CITATION = (
     "J. Liu, A. Shahroudy, M. Perez, G. Wang, L.-Y. Duan, A. C. Kot. "
     "NTU RGB+D 120: A Large-Scale Benchmark for 3D Human Activity Understanding. TPAMI 2019."
 )
-_MARKER = "synthetic.json"
 
 
 def ntu60(raw: Path | str, missing: Path | str | None = None) -> Corpus:
@@ -172,9 +172,9 @@ def synthetic(raw: Path | str) -> Corpus:
         ValueError: it has no marker or a damaged one, or no recordings.
     """
     folder = _scan(raw)
-    marker = folder.root / _MARKER
+    marker = folder.root / MARKER
     if not marker.is_file():
-        raise ValueError(f"{folder.root} has no {_MARKER}, so it is not synthetic: use `hiclr prepare ntu60`")
+        raise ValueError(f"{folder.root} has no {MARKER}, so it is not synthetic: use `hiclr prepare ntu60`")
     try:
         meta = json.loads(marker.read_text(encoding="utf-8"))
         class_names = tuple(map(str, meta.pop("class_names")))
@@ -195,7 +195,7 @@ class _Folder(NamedTuple):
 
     def refuse_synthetic(self) -> None:
         if self.marked:
-            raise ValueError(f"{self.root} holds synthetic recordings ({_MARKER}): use `hiclr prepare synthetic`")
+            raise ValueError(f"{self.root} holds synthetic recordings ({MARKER}): use `hiclr prepare synthetic`")
 
 
 class _OwnersList(NamedTuple):
@@ -212,7 +212,7 @@ def _scan(raw: Path | str) -> _Folder:
     files: dict[str, Path] = {}
     marked = False
     for folder, _, names in os.walk(root, followlinks=True):
-        marked |= _MARKER in names
+        marked |= MARKER in names
         for path in (Path(folder, name) for name in names if name.endswith(".skeleton")):
             if path.stem in files:
                 raise ValueError(f"{path.stem} occurs twice below {root}: {files[path.stem]} and {path}")

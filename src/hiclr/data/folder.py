@@ -29,7 +29,7 @@ SCHEMA = 1
 SEQUENCES, SAMPLES, ABOUT = "sequences.npy", "samples.csv", "about.json"
 COLUMNS = ("name", "label", "subject", "camera", "setup", "length", "bodies")
 
-_AGAIN = "prepare it again with overwrite"
+_AGAIN = "prepare it again with overwrite (--overwrite true)"
 _NPY_HEADER = 128  # bytes, whatever the number of sequences, which is known only at the end
 
 Side = Literal["train", "test"]
@@ -230,7 +230,7 @@ class FolderWriter:
             difference = "; ".join(f"{key} {there.get(key)!r}, now {value!r}" for key, value in changed.items())
             raise ValueError(
                 f"{self._shown} was prepared from another source or with other options ({difference}): "
-                "choose another place, or replace it with overwrite"
+                "choose another place, or replace it with overwrite (--overwrite true)"
             )
         return not changed
 
