@@ -295,10 +295,10 @@ def _demo_row(name: str, data: SkeletonData, run: Path, max_epochs: int, seed: i
 def _one_under_growing_views(folder: PreparedFolder) -> dict[str, NDArray[np.float32]]:
     """The liveliest sequence of one upright body in full view: as it is, and under each of the growing views."""
     upright = np.ptp(folder.sequences[:, 1, :, :, 0], axis=2).min(1) > 0.9  # metres, in every frame
-    alone = folder.samples["bodies"].to_numpy() == 1
+    alone = ((folder.samples["bodies"] == 1) & (folder.samples["camera"] == 2)).to_numpy()  # camera 2: from the front
     movement = np.asarray(np.diff(folder.sequences[..., 0], axis=2)).std((1, 2, 3))
     row = int(np.argmax(np.where(upright & alone, movement, -1.0)))
-    torch.manual_seed(1)  # a draw that flattens no view by an axis mask
+    torch.manual_seed(2)  # a draw that flattens no view by an axis mask
     x = torch.from_numpy(folder.sequences[[row]])
     sets = ("BA", "NA", "Mask")
     shown = {"original": x[0].numpy()}
