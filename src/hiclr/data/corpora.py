@@ -1,6 +1,6 @@
 """Corpora: which recordings there are, who does what in them, and which side of each benchmark they are on.
 
-A corpus is a function that looks at the raw files and returns a `Corpus`; `CORPORA` names them all. A new one is
+A corpus is a function that looks at the raw files and returns a `Corpus`. A new one is
 written here (and its file format in `recordings`), nowhere else.
 """
 
@@ -181,9 +181,6 @@ def synthetic(raw: Path | str) -> Corpus:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{marker} does not state the class names ({type(error).__name__}: {error})") from None
     return _ntu(folder, "synthetic", class_names, NTU60_SPLITS, _OwnersList(), meta, synthetic=True)
-
-
-CORPORA: dict[str, Callable[..., Corpus]] = {"ragged": ragged, "ntu60": ntu60, "ntu120": ntu120, "synthetic": synthetic}
 
 
 class _Folder(NamedTuple):

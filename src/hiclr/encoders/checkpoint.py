@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from hiclr.encoders.base import Encoder
-from hiclr.encoders.official import load_official, read_safely
+from hiclr.encoders.official import encoder_from_published, read_safely
 from hiclr.functional import Stream
 
 LAST_CHECKPOINT = "last.ckpt"
@@ -85,7 +85,7 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
     file = checkpoint_path(path)
     content = read_safely(file)
     if CHECKPOINT_KEY not in content:
-        return TrainedEncoder(file, load_official(file), stream or "joint", None, {})
+        return TrainedEncoder(file, encoder_from_published(content, file), stream or "joint", None, {})
     known = content[CHECKPOINT_KEY]
     if stream is not None and stream != known["stream"]:
         raise ValueError(f"{file} was trained on the {known['stream']} stream, not on {stream}")

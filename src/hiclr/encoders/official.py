@@ -43,7 +43,16 @@ def load_official(path: str | Path) -> Encoder:
         FileNotFoundError: if there is no such file.
         ValueError: naming what the file lacks, or what does not fit.
     """
-    state = {key: value for key, value in read_safely(Path(path)).items() if isinstance(value, Tensor)}
+    return encoder_from_published(read_safely(Path(path)), path)
+
+
+def encoder_from_published(content: Mapping[str, Any], path: str | Path) -> Encoder:
+    """The same, from the contents of such a file; `path` is for the messages.
+
+    Raises:
+        ValueError: as `load_official`.
+    """
+    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     for key, dims in ((_ADJACENCY, 3), (_FIRST_NORM, 1)):
         if key not in state or state[key].ndim != dims or not len(state[key]):
             raise ValueError(
