@@ -8,10 +8,13 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _HELP = ("-h", "--help")
+_WITH_POSITIONALS = ("prepare", "doctor")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,20 +39,45 @@ def _run(verb: str, arguments: list[str]) -> None:
     import yaml
     from jsonargparse import ArgumentError, ArgumentParser
 
-    from hiclr import cli
     from hiclr.provenance import resolved_options
 
-    function = getattr(cli, verb.replace(" ", "_"))
-    parser = ArgumentParser(prog=f"hiclr {verb}", description=_first_paragraph(function.__doc__), exit_on_error=False)
+    calls = _calls(verb)
+    parser = ArgumentParser(prog=f"hiclr {verb}", description=_first_paragraph(calls[0].__doc__), exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options: a recipe")
-    parser.add_function_arguments(function, as_group=False, as_positional=verb.startswith("prepare"))
+    for call in calls:
+        positional = verb.split()[0] in _WITH_POSITIONALS
+        parser.add_function_arguments(call, as_group=False, as_positional=positional, skip={"corpus"})
     try:
-        options = parser.parse_args(arguments)
+        options = parser.parse_args([_underscored(argument) for argument in arguments])
     except ArgumentError as error:
         raise ValueError(f"{_innermost(str(error))}: see hiclr {verb} --help") from None
     resolved_options.update(yaml.safe_load(parser.dump(options)))
-    ready = parser.instantiate(options)
-    function(**{name: value for name, value in vars(ready).items() if name != "config"})
+    values = vars(parser.instantiate(options))
+    results: list[Any] = []
+    for call in calls:
+        results = [call(*results, **{name: values[name] for name in signature(call).parameters if name in values})]
+
+
+def _calls(verb: str) -> list[Callable[..., Any]]:
+    """The functions a verb runs, each on the result of the one before: of `hiclr.cli`, or a corpus and `prepare`."""
+    from hiclr.data import corpora
+
+    kind = verb.removeprefix("prepare ")
+    if kind in corpora.__all__:
+        from hiclr.data.prepare import prepare
+
+        return [getattr(corpora, kind), prepare]
+    from hiclr import cli
+
+    return [getattr(cli, verb.replace(" ", "_"))]
+
+
+def _underscored(argument: str) -> str:
+    """`--split-by` is `--split_by`, as other tools write it."""
+    if not argument.startswith("--"):
+        return argument
+    option, equals, value = argument.removeprefix("--").partition("=")
+    return f"--{option.replace('-', '_')}{equals}{value}"
 
 
 def _innermost(message: str) -> str:
@@ -58,13 +86,25 @@ def _innermost(message: str) -> str:
 
 
 def _summaries() -> dict[str, str]:
-    """Each verb and the first sentence of its docstring, read from the source without importing it.
+    """Each verb and the first sentence of its docstring, read from the sources without importing them.
 
-    A function `prepare_npz` is the verb `prepare npz`.
+    A function `prepare_synthetic` of `hiclr.cli` is the verb `prepare synthetic`, and so is each function that
+    `hiclr.data.corpora` exports.
     """
-    tree = ast.parse(Path(__file__).with_name("cli.py").read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    return {node.name.replace("_", " "): _first_paragraph(ast.get_docstring(node)) for node in functions}
+    here = Path(__file__).parent
+    corpora = _functions(*(here / "data" / "corpora").glob("*.py"))
+    exported = ast.parse((here / "data" / "corpora" / "__init__.py").read_text(encoding="utf-8")).body[-1]
+    assert isinstance(exported, ast.Assign)  # __all__
+    kinds = {f"prepare {kind}": corpora[kind] for kind in ast.literal_eval(exported.value)}
+    own = {name.replace("_", " "): summary for name, summary in _functions(here / "cli.py").items()}
+    return kinds | own
+
+
+def _functions(*sources: Path) -> dict[str, str]:
+    """Public functions of some sources and the first sentence of their docstrings."""
+    nodes = [node for source in sources for node in ast.parse(source.read_text(encoding="utf-8")).body]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return {function.name: _first_paragraph(ast.get_docstring(function)) for function in functions}
 
 
 def _first_paragraph(docstring: str | None) -> str:

@@ -17,10 +17,10 @@ from rich.progress import track
 from rich.table import Table
 from torch.optim import SGD
 
-from hiclr.data.corpora import ntu60, ragged, synthetic
+from hiclr.data.corpora.ntu import synthetic
 from hiclr.data.folder import PreparedFolder
 from hiclr.data.module import SkeletonData
-from hiclr.data.prepare import Actors, prepare
+from hiclr.data.prepare import prepare
 from hiclr.data.synthetic import synthesise
 from hiclr.encoders.checkpoint import LAST_CHECKPOINT, TrainedEncoder, load_encoder
 from hiclr.encoders.stgcn import STGCN
@@ -38,42 +38,6 @@ _console = Console(stderr=True)
 
 
 # --- prepare ----------------------------------------------------------------------------------
-
-
-def prepare_ntu60(
-    raw: Path,
-    out: Path,
-    missing: Path | None = None,
-    frames: int = 50,
-    actors: Actors = "file order",
-    overwrite: bool = False,
-) -> PreparedFolder:
-    """Prepares NTU RGB+D 60 from its `.skeleton` files.
-
-    Args:
-        raw: folder of `SsssCcccPpppRrrrAaaa.skeleton` files.
-        out: prepared folder to write.
-        missing: the owners' list of samples with missing skeletons; looked for in `raw` when not given.
-        frames: T, the length every sequence is resampled to.
-        actors: which bodies come first: as in the file (published), or those that move most.
-        overwrite: replace a folder prepared from other data or with other options.
-    """
-    return prepare(ntu60(raw, missing), out, frames=frames, actors=actors, overwrite=overwrite)
-
-
-def prepare_npz(
-    file: Path, out: Path, frames: int = 50, actors: Actors = "file order", overwrite: bool = False
-) -> PreparedFolder:
-    """Prepares one's own data from one ragged `.npz` file (its form: docs/how-to.md).
-
-    Args:
-        file: the `.npz`: frames, offsets, label, joint_names, parent, split_<benchmark>, ...
-        out: prepared folder to write.
-        frames: T, the length every sequence is resampled to.
-        actors: which bodies come first: as in the file (published), or those that move most.
-        overwrite: replace a folder prepared from other data or with other options.
-    """
-    return prepare(ragged(file), out, frames=frames, actors=actors, overwrite=overwrite)
 
 
 def prepare_synthetic(

@@ -21,10 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from hiclr.data import prepare as preparing
-from hiclr.data.corpora import Corpus, ntu60, ragged
+from hiclr.data.corpora import npz, ntu60
+from hiclr.data.corpora.base import Corpus
 from hiclr.data.folder import PreparedFolder
 from hiclr.data.prepare import choose_actors, prepare, prepare_batch
-from hiclr.data.recordings import Recording
+from hiclr.data.recordings.base import Recording
 from hiclr.skeleton import SKELETONS, Skeleton
 
 NTU = SKELETONS["ntu25"]
@@ -50,7 +51,7 @@ def corpus_of(recordings: list[Any], bodies: int = 2, skeleton: Skeleton = NTU) 
             "xsub": ["train" if row % 2 else "test" for row in range(size)],
         }
     )
-    return Corpus("drawn", skeleton, ("a", "b", "c"), ("xsub",), bodies, samples, read, f"{size} recordings")
+    return Corpus("drawn", skeleton, ("a", "b", "c"), ("xsub",), bodies, samples, read, (), f"{size} recordings")
 
 
 def clip(frames: int, seed: int = 0, bodies: int = 1) -> NDArray[np.float32]:
@@ -126,7 +127,7 @@ def test_how_a_chunk_is_batched_does_not_matter(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize(("name", "joints"), [("utd_mhad", 20), ("ui_prmd_kinect", 22)])
 def test_real_data(shared: Path, tmp_path: Path, name: str, joints: int) -> None:
-    corpus = ragged(shared / "data" / f"{name}.npz")
+    corpus = npz(shared / "data" / f"{name}.npz")
     folder = quietly(corpus, tmp_path / "out")
     assert folder.sequences.shape == (len(corpus.samples), 3, 50, joints, 1)
     x = np.asarray(folder.sequences)
@@ -391,8 +392,8 @@ START = """
 import sys
 from dataclasses import replace
 from hiclr.data import prepare
-from hiclr.data.corpora import ragged
-corpus = ragged(sys.argv[1])
+from hiclr.data.corpora import npz
+corpus = npz(sys.argv[1])
 def read(row):
     print(row, flush=True)
     return corpus.read(row)
@@ -424,6 +425,6 @@ def test_killed_at_random_it_goes_on_and_ends_with_the_same_bytes(tmp_path: Path
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:
         patch.setattr(preparing, "CHUNK", 3)
-        whole = quietly(ragged(file), tmp_path / "whole")
+        whole = quietly(npz(file), tmp_path / "whole")
     assert len(whole.samples) == 99
     assert bytes_below(tmp_path / "killed") == {f"out/{name}": data for name, data in bytes_below(whole.root).items()}

@@ -20,7 +20,7 @@ from hiclr import functional
 from hiclr.data.actions import CLASS_NAMES, PROGRAMS
 from hiclr.data.performers import MAX_FRAMES, MIN_FRAMES, draw_subject, perform
 from hiclr.data.prepare import choose_actors, prepare_batch
-from hiclr.data.recordings import read_ntu_skeleton
+from hiclr.data.recordings.ntu import read_ntu_skeleton
 from hiclr.data.synthetic import INFERRED, MARKER, observe, synthesise, write_skeleton
 from hiclr.skeleton import SKELETONS
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from hiclr import functional
-from hiclr.data.corpora import Corpus
+from hiclr.data.actors import Actors, choose_actors, seen_bodies
+from hiclr.data.corpora.base import Corpus
 from hiclr.data.folder import ABOUT, COLUMNS, SCHEMA, FolderWriter, PreparedFolder
 from hiclr.skeleton import Skeleton
-
-Actors = Literal["file order", "motion"]
 
 PREPARATION = 1  # counts up when the same recordings would give other bytes; folders of another one are refused
 CHUNK = 128  # recordings between two notes of progress
@@ -129,29 +128,6 @@ def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50) -> Tensor:
     return functional.face_camera(x, skeleton.shoulder_pair)
 
 
-def choose_actors(frames: NDArray[np.float32], bodies: int, actors: Actors = "file order") -> NDArray[np.float32]:
-    """Keeps up to `bodies` bodies of a recording; missing ones become zero.
-
-    "motion" orders them by movement, the summed variance over time of all joint coordinates (the heuristic of NTU
-    RGB+D's authors), and drops the frames that do not show the first.
-
-    Args:
-        frames: (F, any, V, 3), finite.
-        bodies: M of the result.
-        actors: see `prepare`.
-    """
-    if actors == "motion" and frames.shape[1]:
-        seen = _seen(frames)
-        movement = [
-            frames[seen[:, m], m].var(0, dtype=np.float64).sum() if seen[:, m].any() else -1.0
-            for m in range(frames.shape[1])
-        ]
-        order = np.argsort(np.negative(movement), kind="stable")
-        frames = frames[seen[:, order[0]]][:, order]
-    kept = frames[:, :bodies]
-    return np.pad(kept, ((0, 0), (0, bodies - kept.shape[1]), (0, 0), (0, 0)))
-
-
 class _Kept(NamedTuple):
     """A recording that was prepared: its row in the corpus and what was seen in it."""
 
@@ -196,7 +172,7 @@ def _examine(row: int, corpus: Corpus, actors: Actors) -> tuple[NDArray[np.float
     if broken.any():
         raise ValueError(f"NaN or coordinates beyond {FARTHEST:g} m in {broken.sum()} of {len(frames)} frames")
     clip = choose_actors(frames, corpus.bodies, actors)
-    seen = _seen(clip)
+    seen = seen_bodies(clip)
     length = int(seen[:, 0].sum())
     if not length:
         raise ValueError(f"no first body in {len(frames)} frames")
@@ -206,14 +182,9 @@ def _examine(row: int, corpus: Corpus, actors: Actors) -> tuple[NDArray[np.float
         bodies=int(seen.any(0).sum()),
         empty=len(frames) - length,
         late=int((seen.any(0) & ~seen[0]).sum()),
-        crowd=int(_seen(frames).any(0).sum() - seen.any(0).sum()),
+        crowd=int(seen_bodies(frames).any(0).sum() - seen.any(0).sum()),
     )
     return clip, facts
-
-
-def _seen(frames: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which bodies are there: (F, M, V, 3) -> (F, M)."""
-    return np.asarray(frames.any((2, 3)))
 
 
 def _batches(clips: Sequence[NDArray[np.float32]]) -> Iterator[Sequence[NDArray[np.float32]]]:

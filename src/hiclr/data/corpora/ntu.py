@@ -1,87 +1,20 @@
-"""Corpora: which recordings there are, who does what in them, and which side of each benchmark they are on.
-
-A corpus is a function that looks at the raw files and returns a `Corpus`. A new one is
-written here (and its file format in `recordings`), nowhere else.
-"""
+"""NTU RGB+D 60 and 120, and simulated recordings of their form."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hiclr.data.recordings import Recording, open_ragged, read_ntu_skeleton
+from hiclr.data.corpora.base import Corpus, left_out, listed, names_and_sizes
+from hiclr.data.recordings.ntu import read_ntu_skeleton
 from hiclr.data.synthetic import MARKER
-from hiclr.skeleton import SKELETONS, Skeleton
-
-
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """What preparation must know of a data set; making one reads no coordinates from folders of files.
-
-    Args:
-        name: what `about.json` will call it.
-        skeleton: the joint layout.
-        class_names: one per label.
-        benchmarks: names of the columns of `samples` that hold "train", "test" or "" (unused).
-        bodies: M, how many bodies a prepared sequence has room for.
-        samples: one row per recording: name, label, subject, camera, setup (0 where unknown), further columns and the
-            benchmarks.
-        read: row number -> the recording; ValueError where its file is damaged.
-        fingerprint: changes when the raw files change (names and sizes for folders, contents for one file).
-        synthetic: whether the movements were computed rather than recorded.
-        notes: what was left out and why, in sentences.
-        meta: what is known of the source: licence, citation, units, ...
-    """
-
-    name: str
-    skeleton: Skeleton
-    class_names: tuple[str, ...]
-    benchmarks: tuple[str, ...]
-    bodies: int
-    samples: pd.DataFrame
-    read: Callable[[int], Recording]
-    fingerprint: str
-    synthetic: bool = False
-    notes: tuple[str, ...] = ()
-    meta: dict[str, Any] = field(default_factory=dict)
-
-
-# --- one .npz of one's own --------------------------------------------------------------------------------------------
-
-
-def ragged(file: Path | str) -> Corpus:
-    """A "ragged" `.npz` of one's own (see `recordings.open_ragged`).
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not of this form.
-    """
-    content = open_ragged(file)
-    with Path(file).open("rb") as stream:
-        fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Corpus(
-        name=content.name,
-        skeleton=content.skeleton,
-        class_names=content.class_names,
-        benchmarks=content.benchmarks,
-        bodies=content.frames.shape[1],
-        samples=content.samples,
-        read=content.read,
-        fingerprint=fingerprint,
-        synthetic=bool(content.meta.get("synthetic", False)),
-        meta=content.meta,
-    )
-
-
-# --- NTU RGB+D --------------------------------------------------------------------------------------------------------
+from hiclr.skeleton import SKELETONS
 
 _NTU_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 
@@ -256,9 +189,9 @@ def _ntu(
         raise ValueError(f"none of the {len(parsed)} .skeleton files in {folder.root} is a recording of {name}")
     notes = (
         *owners.notes,
-        *_left_out("named in the owners' list", [file for file in parsed if file in owners.names]),
-        *_left_out("not named SsssCcccPpppRrrrAaaa", [file for file, numbers in parsed.items() if not numbers]),
-        *_left_out(
+        *left_out("named in the owners' list", [file for file in parsed if file in owners.names]),
+        *left_out("not named SsssCcccPpppRrrrAaaa", [file for file, numbers in parsed.items() if not numbers]),
+        *left_out(
             f"of actions other than A001 to A{len(class_names):03d}",
             [file for file, numbers in parsed.items() if numbers and not 1 <= numbers.action <= len(class_names)],
         ),
@@ -283,35 +216,19 @@ def _ntu(
         benchmarks=tuple(splits),
         bodies=2,
         samples=samples,
-        read=lambda index: read_ntu_skeleton(paths[index]),
-        fingerprint=_names_and_sizes(paths),
+        read=lambda row: read_ntu_skeleton(paths[row]),
+        files=tuple(paths),
+        fingerprint=names_and_sizes(paths),
         synthetic=synthetic,
         notes=notes,
         meta={"units": "metre", "fps": 30, "axes": "Kinect camera space: y up, z away from the camera", **meta},
     )
 
 
-def _left_out(why: str, files: list[str]) -> Iterator[str]:
-    if files:
-        shown = ", ".join(files[:5]) + (", ..." if len(files) > 5 else "")
-        yield f"{len(files)} recordings left out, {why}: {shown}"
-
-
-def _names_and_sizes(paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()
-
-
 # --- class names, in the owners' order (long ones shortened) ---------------------------------------------------------
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(" ".join(name.split()) for name in text.split(";"))
-
-
-NTU60_CLASSES = _listed("""
+NTU60_CLASSES = listed("""
     drink water; eat meal/snack; brushing teeth; brushing hair; drop; pickup; throw; sitting down; standing up;
     clapping; reading; writing; tear up paper; wear jacket; take off jacket; wear a shoe; take off a shoe;
     wear on glasses; take off glasses; put on a hat/cap; take off a hat/cap; cheer up; hand waving; kicking something;
@@ -325,7 +242,7 @@ NTU60_CLASSES = _listed("""
     touch other person's pocket; handshaking; walking towards each other; walking apart from each other
 """)
 
-NTU120_CLASSES = NTU60_CLASSES + _listed("""
+NTU120_CLASSES = NTU60_CLASSES + listed("""
     put on headphone; take off headphone; shoot at the basket; bounce ball; tennis bat swing;
     juggling table tennis balls; hush; flick hair; thumb up; thumb down; make ok sign; make victory sign; staple book;
     counting money; cutting nails; cutting paper; snapping fingers; open bottle; sniff; squat down; toss a coin;

@@ -8,20 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from hiclr.data.corpora import (
+from hiclr.data.corpora import ntu60, ntu120
+from hiclr.data.corpora.ntu import (
     NTU60_CLASSES,
     NTU60_SPLITS,
     NTU120_CLASSES,
     NTU120_SPLITS,
     NTUName,
     Split,
-    ntu60,
-    ntu120,
     ntu_name,
-    ragged,
     synthetic,
 )
 from hiclr.skeleton import SKELETONS
@@ -162,7 +159,7 @@ def test_ntu_fingerprint_follows_names_and_sizes(raw: Path) -> None:
     assert len({before, longer, ntu60(raw).fingerprint}) == 3
 
 
-# --- synthetic and ragged ---------------------------------------------------------------------------------------------
+# --- synthetic --------------------------------------------------------------------------------------------------------
 
 
 def test_synthetic_takes_its_classes_from_the_marker(raw: Path) -> None:
@@ -187,40 +184,3 @@ def test_synthetic_is_never_taken_for_recorded(raw: Path) -> None:
             with pytest.raises(ValueError, match="does not state the class names"):
                 synthetic(raw)
         (place / "synthetic.json").unlink()
-
-
-def test_ragged_passes_its_file_on(ragged_arrays: dict[str, Any], write_ragged: Callable[..., Path]) -> None:
-    corpus = ragged(write_ragged(ragged_arrays | {"frames": np.ones((23, 3, 25, 3), np.float32)}))
-    assert (corpus.name, corpus.bodies, corpus.synthetic) == ("mine", 3, False)
-    assert corpus.read(0).frames.shape == (4, 3, 25, 3)
-    assert corpus.meta["licence"] == "CC0"
-
-
-def test_ragged_fingerprint_follows_the_contents(
-    ragged_arrays: dict[str, Any], write_ragged: Callable[..., Path]
-) -> None:
-    before = ragged(write_ragged(ragged_arrays)).fingerprint
-    changed = ragged_arrays["frames"].copy()
-    changed[0, 0, 0, 0] += 1
-    assert ragged(write_ragged(ragged_arrays)).fingerprint == before
-    assert ragged(write_ragged(ragged_arrays | {"frames": changed})).fingerprint != before
-
-
-def test_every_corpus_keeps_the_contract(
-    raw: Path, ragged_arrays: dict[str, Any], write_ragged: Callable[..., Path]
-) -> None:
-    for name, corpus_of in {"ragged": ragged, "ntu60": ntu60, "ntu120": ntu120, "synthetic": synthetic}.items():
-        (raw / "synthetic.json").unlink(missing_ok=True)
-        if name == "synthetic":
-            (raw / "synthetic.json").write_text(json.dumps({"class_names": NTU120_CLASSES}))
-        corpus = corpus_of(write_ragged(ragged_arrays) if name == "ragged" else raw)
-        assert list(corpus.samples.columns[:5]) == ["name", "label", "subject", "camera", "setup"]
-        assert corpus.samples["name"].is_unique
-        assert corpus.samples["label"].between(0, len(corpus.class_names) - 1).all()
-        for benchmark in corpus.benchmarks:
-            assert set(corpus.samples[benchmark]) <= {"train", "test", ""}
-        for row, recording_name in enumerate(corpus.samples["name"]):
-            recording = corpus.read(row)
-            assert recording.name == recording_name
-            assert recording.frames.dtype == np.float32
-            assert recording.frames.shape[2:] == (corpus.skeleton.num_joints, 3)

@@ -1,0 +1,83 @@
+"""What preparation must know of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hiclr.data.recordings.base import Recording
+from hiclr.skeleton import Skeleton
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """What preparation must know of a data set; making one reads no coordinates from folders of files.
+
+    Args:
+        name: what `about.json` will call it.
+        skeleton: the joint layout.
+        class_names: one per label.
+        benchmarks: names of the columns of `samples` that hold "train", "test" or "" (unused).
+        bodies: M, how many bodies a prepared sequence has room for.
+        samples: one row per recording: name, label, subject, camera, setup (0 where unknown), further columns and the
+            benchmarks.
+        read: row number -> the recording; ValueError where its file is damaged. Rows are read in ascending order by
+            several processes, each from a copy of this object.
+        files: the raw files, to see whether they were changed.
+        fingerprint: changes when the raw files change (names and sizes for folders, contents for one file).
+        synthetic: whether the movements were computed rather than recorded.
+        planar: whether the third coordinate is missing (zero), so that nobody can be turned to face the camera.
+        published: benchmark -> the numbers of train and test sequences that the literature states.
+        absent: recordings that should be there by the corpus' own lists and are not.
+        surplus: recordings, or what looks like them, that are there but not used.
+        notes: what was left out and why, in sentences.
+        meta: what is known of the source: licence, citation, units, ...
+    """
+
+    name: str
+    skeleton: Skeleton
+    class_names: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+    bodies: int
+    samples: pd.DataFrame
+    read: Callable[[int], Recording]
+    files: tuple[Path, ...]
+    fingerprint: str
+    synthetic: bool = False
+    planar: bool = False
+    published: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    surplus: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def left_out(why: str, names: Sequence[str]) -> Iterator[str]:
+    """A sentence for `Corpus.notes`, none where no name was left out."""
+    if names:
+        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        yield f"{len(names)} recordings left out, {why}: {shown}"
+
+
+def names_and_sizes(paths: Iterable[Path]) -> str:
+    """A fingerprint of files that are too many to be read for it."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def contents(path: Path) -> str:
+    """A fingerprint of one file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Class names from text that separates them by semicolons."""
+    return tuple(" ".join(name.split()) for name in text.split(";"))
