@@ -47,6 +47,8 @@ ALLOWED: dict[str, set[str]] = {
     "data.folder": {"skeleton"},
     "data.recordings": {"data.recordings", "skeleton"},
     "data.corpora": {"data.corpora", "data.recordings", "data.synthetic", "skeleton"},
+    "data.processes": set(),
+    "data.writer": {"data.folder"},
     "data.module": {"data.folder", "skeleton"},
 }  # fmt: skip
 LIGHTNING = ("cli", "data.module", "methods")

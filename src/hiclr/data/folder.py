@@ -1,4 +1,4 @@
-"""The prepared folder: the contract between preparation and training, read and written here.
+"""The prepared folder: the contract between preparation and training (`writer` makes one).
 
 A folder describes itself, so that training never asks which corpus it was:
 
@@ -11,9 +11,6 @@ A folder describes itself, so that training never asks which corpus it was:
 from __future__ import annotations
 
 import json
-import math
-import os
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +27,6 @@ SEQUENCES, SAMPLES, ABOUT = "sequences.npy", "samples.csv", "about.json"
 COLUMNS = ("name", "label", "subject", "camera", "setup", "length", "bodies")
 
 _AGAIN = "prepare it again with overwrite (--overwrite true)"
-_NPY_HEADER = 128  # bytes, whatever the number of sequences, which is known only at the end
 
 Side = Literal["train", "test"]
 
@@ -178,137 +174,3 @@ def _read_sequences(path: Path) -> NDArray[np.float32]:
     if not isinstance(sequences, np.memmap):
         raise ValueError(f"{path} is no .npy array: {_AGAIN}")
     return sequences
-
-
-# --- writing ----------------------------------------------------------------------------------------------------------
-
-
-class FolderWriter:
-    """A prepared folder in the making.
-
-    All is written into `<root>.partial` and renamed when whole. Beside each piece of the array stands a note of the
-    caller's, so that work that was killed can go on where it stopped.
-
-    Args:
-        root: the folder to make.
-        recipe: all that its bytes depend on; these facts must be in `about` when it comes to `finish`.
-        shape: of one sequence, (3, T, V, M).
-    """
-
-    def __init__(self, root: Path | str, recipe: dict[str, Any], shape: tuple[int, ...]) -> None:
-        self.notes: list[Any] = []
-        self._shown = Path(root)
-        self._out = self._shown.resolve()  # a link to a folder elsewhere stays one
-        self._work = self._out.with_name(self._out.name + ".partial")
-        self._new, self._progress, self._replaced = (
-            self._work / name for name in ("new", "progress.jsonl", "replaced")
-        )
-        self._recipe, self._shape = recipe, shape
-        self._count = 0
-
-    def is_done(self, overwrite: bool = False) -> bool:
-        """Whether the folder is there already, made by this recipe.
-
-        Raises:
-            ValueError: something else is there; or a folder made by another recipe, unless it may be overwritten.
-        """
-        if not self._out.exists() or (self._out.is_dir() and not any(self._out.iterdir())):
-            return False
-        ours = self._out.is_dir() and {path.name for path in self._out.iterdir()} <= {SEQUENCES, SAMPLES, ABOUT}
-        if not ours:
-            raise ValueError(f"{self._shown} holds other things than a prepared folder: choose another place")
-        try:
-            there = PreparedFolder.open(self._shown).about
-        except ValueError:
-            if overwrite:
-                return False
-            raise
-        changed = {key: value for key, value in self._recipe.items() if there.get(key) != value}
-        if not changed and self._noted()[:1] == [self._recipe]:
-            self.abandon()  # a kill came between the renaming and the tidying
-        if changed and not overwrite:
-            difference = "; ".join(f"{key} {there.get(key)!r}, now {value!r}" for key, value in changed.items())
-            raise ValueError(
-                f"{self._shown} was prepared from another source or with other options ({difference}): "
-                "choose another place, or replace it with overwrite (--overwrite true)"
-            )
-        return not changed
-
-    def start(self) -> list[str]:
-        """Takes up what an earlier start left (then `notes` holds its notes) or begins anew.
-
-        Returns:
-            Sentences that say so; none where nothing was left.
-
-        Raises:
-            ValueError: there is something else at `<root>.partial`.
-        """
-        parts = {self._new.name, self._progress.name, self._replaced.name}
-        if self._work.exists() and not {path.name for path in self._work.iterdir()} <= parts:
-            raise ValueError(f"{self._work} holds other things than an unfinished folder: move it away")
-        recipe, *pieces = self._noted() or [None]
-        count = sum(size for size, _ in pieces)
-        data, size = self._new / SEQUENCES, _NPY_HEADER + 4 * math.prod(self._shape) * count
-        if recipe == self._recipe and data.is_file() and data.stat().st_size >= size:
-            os.truncate(data, size)
-            self._count, self.notes = count, [note for _, note in pieces]
-            return [f"going on with {self._work.name}: {count} sequences are there"]
-        self.abandon()
-        self._new.mkdir(parents=True)
-        data.write_bytes(bytes(_NPY_HEADER))
-        self._write_note(self._recipe)
-        if recipe in (None, self._recipe):
-            return []
-        return [f"{self._work.name} was begun from another source or with other options: starting anew"]
-
-    def append(self, sequences: NDArray[np.float32], note: Any) -> None:
-        """Writes some sequences (n, 3, T, V, M), n of 0 or more, then the note."""
-        with (self._new / SEQUENCES).open("ab") as file:
-            file.write(sequences.astype("<f4").tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        self._write_note([len(sequences), note])
-        self._count += len(sequences)
-
-    def finish(self, samples: pd.DataFrame, about: dict[str, Any]) -> None:
-        """Writes table and description, and puts the folder into place."""
-        with (self._new / SEQUENCES).open("r+b") as file:
-            file.write(_npy_header((self._count, *self._shape)))
-        samples.to_csv(self._new / SAMPLES, index=False, lineterminator="\n", encoding="utf-8")
-        text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
-        (self._new / ABOUT).write_text(text, encoding="utf-8", newline="")
-        if self._out.exists():
-            shutil.rmtree(self._replaced, ignore_errors=True)
-            self._out.rename(self._replaced)
-        self._new.rename(self._out)
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Takes `<root>.partial` away."""
-        if self._work.exists():
-            shutil.rmtree(self._work)
-
-    def _noted(self) -> list[Any]:
-        """The recipe and [number of sequences, note] of each piece; half a line that a kill left is cut off."""
-        if not self._progress.is_file():
-            return []
-        text = self._progress.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        os.truncate(self._progress, len(whole))
-        try:
-            return [json.loads(line) for line in whole.splitlines()]
-        except ValueError:  # no kill leaves that, a power cut may
-            return []
-
-    def _write_note(self, note: Any) -> None:
-        with self._progress.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(note) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """The start of a `.npy` file of float32, always `_NPY_HEADER` bytes long."""
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
-    length = _NPY_HEADER - 10
-    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + text.ljust(length - 1).encode("ascii") + b"\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -19,13 +20,24 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 from torch import Tensor
 
 from hiclr import functional
 from hiclr.data.actors import Actors, choose_actors, seen_bodies
 from hiclr.data.corpora.base import Corpus
-from hiclr.data.folder import ABOUT, COLUMNS, SCHEMA, FolderWriter, PreparedFolder
+from hiclr.data.folder import ABOUT, COLUMNS, SCHEMA, PreparedFolder
+from hiclr.data.processes import spread
+from hiclr.data.writer import FolderWriter
 from hiclr.skeleton import Skeleton
 
 PREPARATION = 1  # counts up when the same recordings would give other bytes; folders of another one are refused
@@ -43,6 +55,7 @@ def prepare(
     frames: int = 50,
     actors: Actors = "file order",
     overwrite: bool = False,
+    processes: int | None = None,
     progress: bool = True,
 ) -> PreparedFolder:
     """Prepares all recordings of a corpus (see `prepare_batch`) and opens the result.
@@ -57,11 +70,13 @@ def prepare(
         actors: which bodies are kept where more are seen, and which comes first: "file order" (published: the order of
             first appearance) or "motion" (most movement first; frames without that body are dropped).
         overwrite: replace a folder that was prepared from another source or with other options.
+        processes: how many work at once; as many as there are cores when None. The result is the same.
         progress: show a progress bar.
 
     Raises:
         ValueError: `out` is something else or prepared differently, an option is out of range, the skeleton tells no
             centre or shoulders, or no recording can be used.
+        OSError: the disk has no room for the result.
     """
     if frames < 1:
         raise ValueError(f"frames must be at least 1, got {frames}")
@@ -73,25 +88,41 @@ def prepare(
         "preparation": PREPARATION,
         "corpus": corpus.name,
         "source_hash": _source_hash(corpus),
+        "source_times": _source_times(corpus.files),
         "frames": frames,
         "actors": actors,
     }
-    writer = FolderWriter(out, recipe, (3, frames, skeleton.num_joints, corpus.bodies))
-    if writer.is_done(overwrite):
-        return PreparedFolder.open(out)
+    shape = (3, frames, skeleton.num_joints, corpus.bodies)
+    writer = FolderWriter(out, recipe, shape, rows=len(corpus.samples), chunk=CHUNK)
+    if not writer.is_done(overwrite) or writer.is_begun():
+        with writer.locked():
+            if writer.is_done(overwrite):  # by another process meanwhile, or a kill came just before the tidying
+                writer.abandon()
+            else:
+                _fill(writer, corpus, recipe, processes, progress)
+    return PreparedFolder.open(out)
+
+
+def _fill(writer: FolderWriter, corpus: Corpus, recipe: dict[str, Any], processes: int | None, progress: bool) -> None:
+    size = len(corpus.samples)
     _say(*writer.start())
-    kept = [_Kept(*facts) for note in writer.notes for facts in note["kept"]]
-    skipped = [_Skipped(*facts) for note in writer.notes for facts in note["skipped"]]
-    first, size = len(kept) + len(skipped), len(corpus.samples)
-    with _bar(f"preparing {corpus.name}", size, progress) as show, _one_thread():
-        show(first, len(skipped))
-        for start in range(first, size, CHUNK):
-            rows = range(start, min(start + CHUNK, size))
-            sequences, more, less = _prepare_rows(corpus, rows, frames, actors)
-            writer.append(sequences, {"kept": more, "skipped": less})
-            kept += more
-            skipped += less
-            show(rows.stop, len(skipped))
+
+    def work(chunk: int) -> tuple[list[_Kept], list[_Skipped]]:
+        rows = range(chunk * CHUNK, min((chunk + 1) * CHUNK, size))
+        sequences, kept, skipped = _prepare_rows(corpus, rows, recipe["frames"], recipe["actors"])
+        writer.write(chunk, sequences)
+        return kept, skipped
+
+    todo = [chunk for chunk in range(math.ceil(size / CHUNK)) if chunk not in writer.notes]
+    with _bar(f"preparing {corpus.name}", size, progress) as advance, _one_thread():
+        for note in writer.notes.values():
+            advance(note)
+        for chunk, (kept, skipped) in spread(work, todo, processes):
+            writer.note(chunk, len(kept), {"kept": kept, "skipped": skipped})
+            advance(writer.notes[chunk])
+    notes = [note for _, note in sorted(writer.notes.items())]
+    kept = [_Kept(*facts) for note in notes for facts in note["kept"]]
+    skipped = [_Skipped(*facts) for note in notes for facts in note["skipped"]]
     if not kept:
         writer.abandon()
         reason = f": {skipped[0].reason}" if skipped else ""
@@ -99,13 +130,12 @@ def prepare(
     about = _about(corpus, recipe, kept, skipped)
     writer.finish(_samples(corpus, kept), about)
     _say(*_summary(about))
-    return PreparedFolder.open(out)
 
 
 # --- the numbers ------------------------------------------------------------------------------------------------------
 
 
-def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50) -> Tensor:
+def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50, planar: bool = False) -> Tensor:
     """The published preparation: valid length, centre, resample, face the camera.
 
     The frames that show body 1 are counted, and that many are taken from the start (so where empty frames lie between,
@@ -116,6 +146,7 @@ def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50) -> Tensor:
         x: (N, 3, T, V, M) in metres, padded with zeros to a common T.
         skeleton: gives the centre joint and the shoulders.
         frames: T of the result.
+        planar: nobody is turned to face the camera, as for poses without depth.
 
     Raises:
         ValueError: a sequence has no valid frame.
@@ -125,7 +156,7 @@ def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50) -> Tensor:
         raise ValueError(f"sequence {int(lengths.argmin())} shows no body 1: all its joints are zero in all frames")
     x = functional.centre(x, skeleton.centre_joint)
     x = functional.resample(x, lengths, frames)
-    return functional.face_camera(x, skeleton.shoulder_pair)
+    return x if planar else functional.face_camera(x, skeleton.shoulder_pair)
 
 
 class _Kept(NamedTuple):
@@ -161,7 +192,9 @@ def _prepare_rows(
             clips.append(clip)
             kept.append(facts)
     empty = np.empty((0, 3, frames, corpus.skeleton.num_joints, corpus.bodies), np.float32)
-    prepared = [prepare_batch(_padded(batch), corpus.skeleton, frames).numpy() for batch in _batches(clips)]
+    prepared = [
+        prepare_batch(_padded(batch), corpus.skeleton, frames, corpus.planar).numpy() for batch in _batches(clips)
+    ]
     return np.concatenate([empty, *prepared]), kept, skipped
 
 
@@ -226,6 +259,16 @@ def _source_hash(corpus: Corpus) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _source_times(files: Sequence[Path]) -> str:
+    """Tells files that were changed at the same size; the contents of a single one are in the corpus' fingerprint."""
+    if len(files) <= 1:
+        return ""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name} {file.stat().st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
 def _samples(corpus: Corpus, kept: Sequence[_Kept]) -> pd.DataFrame:
     table = corpus.samples.iloc[[facts.row for facts in kept]].assign(
         length=[facts.length for facts in kept], bodies=[facts.bodies for facts in kept]
@@ -253,7 +296,7 @@ def _about(
             {"step": "valid length", "joint": joints[0], "body": 1},
             {"step": "centre", "joint": joints[corpus.skeleton.centre_joint]},
             {"step": "resample", "frames": recipe["frames"], "interpolation": "linear, half-pixel centres"},
-            {"step": "face camera", "shoulders": [joints[left], joints[right]]},
+            *([] if corpus.planar else [{"step": "face camera", "shoulders": [joints[left], joints[right]]}]),
         ],
         "counts": {
             "recordings": len(names),
@@ -311,9 +354,22 @@ def _say(*sentences: str) -> None:
 
 
 @contextmanager
-def _bar(what: str, total: int, shown: bool) -> Iterator[Callable[[int, int], None]]:
+def _bar(what: str, total: int, shown: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A progress bar; what it yields takes the note of each chunk that is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    more = (TextColumn("{task.fields[skipped]} skipped"), TimeRemainingColumn())
+    more = (TextColumn("{task.fields[skipped]} skipped"), _Rate(), TimeRemainingColumn())
     with Progress(*columns, *more, console=_console, disable=not shown) as bar:
         task = bar.add_task(what, total=total, skipped=0)
-        yield lambda done, skipped: bar.update(task, completed=done, skipped=skipped)
+        all_skipped = 0
+
+        def advance(note: dict[str, Any]) -> None:
+            nonlocal all_skipped
+            all_skipped += len(note["skipped"])
+            bar.update(task, advance=len(note["kept"]) + len(note["skipped"]), skipped=all_skipped)
+
+        yield advance
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:,.0f}/s")

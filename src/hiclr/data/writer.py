@@ -1,0 +1,232 @@
+"""Writing a prepared folder, so that a kill at any moment loses little and leaves nothing half-made behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from hiclr.data.folder import ABOUT, SAMPLES, SEQUENCES, PreparedFolder
+
+_NPY_HEADER = 128  # bytes, whatever the number of sequences, which is known only at the end
+
+
+class FolderWriter:
+    """A prepared folder in the making.
+
+    All is written into `<root>.partial` and renamed when whole. The sequences come in chunks, in any order and from any
+    process, each into its own place of the memory-mapped array. Beside each chunk stands a note of the caller's, so
+    that work that was killed goes on where it stopped.
+
+    Args:
+        root: the folder to make.
+        recipe: all that its bytes depend on; these facts must be in `about` when it comes to `finish`.
+        shape: of one sequence, (3, T, V, M).
+        rows: how many sequences there are at most.
+        chunk: how many of them are in a chunk, at most.
+    """
+
+    def __init__(self, root: Path | str, recipe: dict[str, Any], shape: tuple[int, ...], rows: int, chunk: int) -> None:
+        self.notes: dict[int, Any] = {}
+        self._shown = Path(root)
+        self._out = self._shown.resolve()  # a link to a folder elsewhere stays one
+        self._work = self._out.with_name(self._out.name + ".partial")
+        self._new, self._progress, self._replaced, self._closed, self._lock = (
+            self._work / name for name in ("new", "progress.jsonl", "replaced", "closed", "lock")
+        )
+        self._recipe, self._shape, self._rows, self._chunk = recipe, shape, rows, chunk
+        self._counts: dict[int, int] = {}
+
+    def is_done(self, overwrite: bool = False) -> bool:
+        """Whether the folder is there already, made by this recipe.
+
+        Raises:
+            ValueError: something else is there; or a folder made by another recipe, unless it may be overwritten.
+        """
+        if not self._out.exists() or (self._out.is_dir() and not any(self._out.iterdir())):
+            return False
+        ours = self._out.is_dir() and {path.name for path in self._out.iterdir()} <= {SEQUENCES, SAMPLES, ABOUT}
+        if not ours:
+            raise ValueError(f"{self._shown} holds other things than a prepared folder: choose another place")
+        try:
+            there = PreparedFolder.open(self._shown).about
+        except ValueError:
+            if overwrite:
+                return False
+            raise
+        changed = {key: value for key, value in self._recipe.items() if there.get(key) != value}
+        if changed and not overwrite:
+            difference = "; ".join(
+                f"{key} differs" if key.startswith("source_") else f"{key} {there.get(key)!r}, now {value!r}"
+                for key, value in changed.items()
+            )
+            raise ValueError(
+                f"{self._shown} was prepared from another source or with other options ({difference}): "
+                "choose another place, or replace it with overwrite (--overwrite true)"
+            )
+        return not changed
+
+    def is_begun(self) -> bool:
+        """Whether `<root>.partial` holds work on this very folder, if only the tidying that a kill prevented."""
+        return self._noted()[:1] == [self._head]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from making the same folder.
+
+        Raises:
+            ValueError: another one is at it, or there is something else at `<root>.partial`.
+        """
+        parts = {path.name for path in (self._new, self._progress, self._replaced, self._closed, self._lock)}
+        if self._work.exists() and not {path.name for path in self._work.iterdir()} <= parts:
+            raise ValueError(f"{self._work} holds other things than an unfinished folder: move it away")
+        self._work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._lock)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            raise ValueError(f"another hiclr prepare is making {self._shown}: let it finish or stop it first") from None
+        with lock:
+            yield
+
+    def start(self) -> list[str]:
+        """Takes up what an earlier start left (then `notes` holds its notes, by chunk) or begins anew.
+
+        Returns:
+            Sentences that say so; none where nothing was left.
+
+        Raises:
+            OSError: the disk has no room for it.
+        """
+        head, *entries = self._noted() or [None]
+        self._counts = {chunk: count for chunk, count, _ in entries}
+        data, there = self._new / SEQUENCES, sum(self._counts.values())
+        if head == self._head and data.is_file() and data.stat().st_size in (self._size(self._rows), self._size(there)):
+            self.notes = {chunk: note for chunk, _, note in entries}
+            os.truncate(self._progress, self._progress.read_bytes().rfind(b"\n") + 1)
+            return [f"going on with {self._work.name}: {there} sequences are there"]
+        self._counts = {}
+        self._tidy()
+        self._new.mkdir(parents=True)
+        self._reserve(data)
+        self._write_line(self._head)
+        if head in (None, self._head):
+            return []
+        return [f"{self._work.name} was begun from another source or with other options: starting anew"]
+
+    def write(self, chunk: int, sequences: NDArray[np.float32]) -> None:
+        """Writes the sequences (n, 3, T, V, M) of a chunk, n of 0 or more, into their place; any process may."""
+        if not len(sequences):
+            return
+        # only this part of the file is mapped, as its pages count as memory in use
+        offset = self._size(chunk * self._chunk)
+        array = np.memmap(self._new / SEQUENCES, "<f4", "r+", offset, sequences.shape)
+        array[:] = sequences
+        array.flush()
+
+    def note(self, chunk: int, count: int, note: Any) -> None:
+        """Notes that a chunk of `count` sequences is written."""
+        self._write_line([chunk, count, note])
+        self._counts[chunk], self.notes[chunk] = count, note
+
+    def finish(self, samples: pd.DataFrame, about: dict[str, Any]) -> None:
+        """Writes table and description, and puts the folder into place."""
+        self._close_gaps()
+        with (self._new / SEQUENCES).open("r+b") as file:
+            file.write(_npy_header((sum(self._counts.values()), *self._shape)))
+        samples.to_csv(self._new / SAMPLES, index=False, lineterminator="\n", encoding="utf-8")
+        text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+        (self._new / ABOUT).write_text(text, encoding="utf-8", newline="")
+        if self._out.exists():
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            self._out.rename(self._replaced)
+        self._new.rename(self._out)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Takes `<root>.partial` away."""
+        shutil.rmtree(self._work)
+
+    @property
+    def _head(self) -> dict[str, Any]:
+        """The first line of the notes: what they are true for."""
+        return {"recipe": self._recipe, "shape": list(self._shape), "rows": self._rows, "chunk": self._chunk}
+
+    def _size(self, rows: int) -> int:
+        """Bytes of a file of so many sequences, or where the next one begins."""
+        return _NPY_HEADER + 4 * math.prod(self._shape) * rows
+
+    def _tidy(self) -> None:
+        for path in (self._new, self._replaced):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in (self._progress, self._closed):
+            path.unlink(missing_ok=True)
+
+    def _reserve(self, data: Path) -> None:
+        """Makes the file at its full size: a disk that fills up later would kill whoever writes to the mapped array."""
+        needed = self._size(self._rows)
+        with data.open("wb") as file:
+            try:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, needed)
+                else:
+                    os.truncate(file.fileno(), needed)
+            except OSError as error:
+                self.abandon()
+                if error.errno != errno.ENOSPC:
+                    raise
+                free = shutil.disk_usage(self._work.parent).free
+                raise OSError(
+                    f"{self._shown} needs {needed / 1e9:.1f} GB on disk, only {free / 1e9:.1f} GB are free"
+                ) from None
+
+    def _close_gaps(self) -> None:
+        """Moves the chunks together where sequences were left out.
+
+        A kill leaves the one file or the other, told apart by their sizes.
+        """
+        data, size = self._new / SEQUENCES, self._size(sum(self._counts.values()))
+        if data.stat().st_size == size:
+            return
+        with data.open("rb") as source, self._closed.open("wb") as target:
+            target.write(bytes(_NPY_HEADER))
+            for chunk, count in sorted(self._counts.items()):
+                source.seek(self._size(chunk * self._chunk))
+                target.write(source.read(self._size(count) - _NPY_HEADER))
+            target.flush()
+            os.fsync(target.fileno())
+        self._closed.replace(data)
+
+    def _noted(self) -> list[Any]:
+        """The head and [chunk, number of sequences, note] of each chunk; half a line left by a kill does not count."""
+        if not self._progress.is_file():
+            return []
+        text = self._progress.read_bytes()
+        try:
+            return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+        except ValueError:  # no kill leaves that, a power cut may
+            return []
+
+    def _write_line(self, line: Any) -> None:
+        with self._progress.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """The start of a `.npy` file of float32, always `_NPY_HEADER` bytes long."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    length = _NPY_HEADER - 10
+    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + text.ljust(length - 1).encode("ascii") + b"\n"
