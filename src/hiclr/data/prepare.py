@@ -6,17 +6,13 @@ preparation that was killed goes on where it stopped and ends with the same byte
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
@@ -33,9 +29,10 @@ from rich.text import Text
 from torch import Tensor
 
 from hiclr import functional
+from hiclr.data.about import Kept, Skipped, describe, samples_table, source_hash, source_times, summary
 from hiclr.data.actors import Actors, choose_actors, seen_bodies
 from hiclr.data.corpora.base import Corpus
-from hiclr.data.folder import ABOUT, COLUMNS, SCHEMA, PreparedFolder
+from hiclr.data.folder import PreparedFolder
 from hiclr.data.processes import spread
 from hiclr.data.writer import FolderWriter
 from hiclr.skeleton import Skeleton
@@ -87,27 +84,32 @@ def prepare(
     recipe = {
         "preparation": PREPARATION,
         "corpus": corpus.name,
-        "source_hash": _source_hash(corpus),
-        "source_times": _source_times(corpus.files),
+        "source_hash": source_hash(corpus),
+        "source_times": source_times(corpus.files),
         "frames": frames,
         "actors": actors,
     }
     shape = (3, frames, skeleton.num_joints, corpus.bodies)
     writer = FolderWriter(out, recipe, shape, rows=len(corpus.samples), chunk=CHUNK)
-    if not writer.is_done(overwrite) or writer.is_begun():
-        with writer.locked():
-            if writer.is_done(overwrite):  # by another process meanwhile, or a kill came just before the tidying
-                writer.abandon()
-            else:
-                _fill(writer, corpus, recipe, processes, progress)
+    if writer.is_done(overwrite) and not writer.is_begun():
+        _say(f"{out} is prepared already: nothing to do")
+        return PreparedFolder.open(out)
+    with writer.locked():
+        if writer.is_done(overwrite):  # by another process meanwhile, or a kill came just before the tidying
+            writer.abandon()
+        else:
+            _say(*summary(_fill(writer, corpus, recipe, processes, progress)), f"written to {out}")
     return PreparedFolder.open(out)
 
 
-def _fill(writer: FolderWriter, corpus: Corpus, recipe: dict[str, Any], processes: int | None, progress: bool) -> None:
+def _fill(
+    writer: FolderWriter, corpus: Corpus, recipe: dict[str, Any], processes: int | None, progress: bool
+) -> dict[str, Any]:
+    """Prepares what is not there yet and puts the folder into place; returns what `about.json` says."""
     size = len(corpus.samples)
     _say(*writer.start())
 
-    def work(chunk: int) -> tuple[list[_Kept], list[_Skipped]]:
+    def work(chunk: int) -> tuple[list[Kept], list[Skipped]]:
         rows = range(chunk * CHUNK, min((chunk + 1) * CHUNK, size))
         sequences, kept, skipped = _prepare_rows(corpus, rows, recipe["frames"], recipe["actors"])
         writer.write(chunk, sequences)
@@ -121,15 +123,15 @@ def _fill(writer: FolderWriter, corpus: Corpus, recipe: dict[str, Any], processe
             writer.note(chunk, len(kept), {"kept": kept, "skipped": skipped})
             advance(writer.notes[chunk])
     notes = [note for _, note in sorted(writer.notes.items())]
-    kept = [_Kept(*facts) for note in notes for facts in note["kept"]]
-    skipped = [_Skipped(*facts) for note in notes for facts in note["skipped"]]
+    kept = [Kept(*facts) for note in notes for facts in note["kept"]]
+    skipped = [Skipped(*facts) for note in notes for facts in note["skipped"]]
     if not kept:
         writer.abandon()
         reason = f": {skipped[0].reason}" if skipped else ""
         raise ValueError(f"none of the {size} recordings of {corpus.name} can be used{reason}")
-    about = _about(corpus, recipe, kept, skipped)
-    writer.finish(_samples(corpus, kept), about)
-    _say(*_summary(about))
+    about = describe(corpus, recipe, kept, skipped)
+    writer.finish(samples_table(corpus, kept), about)
+    return about
 
 
 # --- the numbers ------------------------------------------------------------------------------------------------------
@@ -159,35 +161,17 @@ def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50, planar: bool 
     return x if planar else functional.face_camera(x, skeleton.shoulder_pair)
 
 
-class _Kept(NamedTuple):
-    """A recording that was prepared: its row in the corpus and what was seen in it."""
-
-    row: int
-    length: int  # valid frames
-    bodies: int  # kept bodies that are seen at all
-    empty: int  # frames without the first body
-    late: int  # kept bodies that are absent from the first frame
-    crowd: int  # bodies seen beyond those kept
-
-
-class _Skipped(NamedTuple):
-    """A recording that was left out."""
-
-    row: int
-    reason: str
-
-
 def _prepare_rows(
     corpus: Corpus, rows: range, frames: int, actors: Actors
-) -> tuple[NDArray[np.float32], list[_Kept], list[_Skipped]]:
-    kept: list[_Kept] = []
-    skipped: list[_Skipped] = []
+) -> tuple[NDArray[np.float32], list[Kept], list[Skipped]]:
+    kept: list[Kept] = []
+    skipped: list[Skipped] = []
     clips: list[NDArray[np.float32]] = []
     for row in rows:
         try:
             clip, facts = _examine(row, corpus, actors)
         except ValueError as error:
-            skipped.append(_Skipped(row, str(error)))
+            skipped.append(Skipped(row, str(error)))
         else:
             clips.append(clip)
             kept.append(facts)
@@ -198,7 +182,7 @@ def _prepare_rows(
     return np.concatenate([empty, *prepared]), kept, skipped
 
 
-def _examine(row: int, corpus: Corpus, actors: Actors) -> tuple[NDArray[np.float32], _Kept]:
+def _examine(row: int, corpus: Corpus, actors: Actors) -> tuple[NDArray[np.float32], Kept]:
     """Reads a recording and chooses its actors; ValueError with the reason where it cannot be used."""
     frames = corpus.read(row).frames
     broken = ~np.asarray((np.abs(frames) < FARTHEST).all((1, 2, 3)))
@@ -209,7 +193,7 @@ def _examine(row: int, corpus: Corpus, actors: Actors) -> tuple[NDArray[np.float
     length = int(seen[:, 0].sum())
     if not length:
         raise ValueError(f"no first body in {len(frames)} frames")
-    facts = _Kept(
+    facts = Kept(
         row=row,
         length=length,
         bodies=int(seen.any(0).sum()),
@@ -250,102 +234,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-# --- what is said about them ------------------------------------------------------------------------------------------
-
-
-def _source_hash(corpus: Corpus) -> str:
-    facts = [corpus.fingerprint, corpus.skeleton.to_dict(), corpus.class_names, corpus.benchmarks, corpus.bodies]
-    text = json.dumps(facts) + corpus.samples.to_csv(index=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _source_times(files: Sequence[Path]) -> str:
-    """Tells files that were changed at the same size; the contents of a single one are in the corpus' fingerprint."""
-    if len(files) <= 1:
-        return ""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name} {file.stat().st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _samples(corpus: Corpus, kept: Sequence[_Kept]) -> pd.DataFrame:
-    table = corpus.samples.iloc[[facts.row for facts in kept]].assign(
-        length=[facts.length for facts in kept], bodies=[facts.bodies for facts in kept]
-    )
-    others = [column for column in table.columns if column not in (*COLUMNS, *corpus.benchmarks)]
-    return table[[*COLUMNS, *others, *corpus.benchmarks]]
-
-
-def _about(
-    corpus: Corpus, recipe: dict[str, Any], kept: Sequence[_Kept], skipped: Sequence[_Skipped]
-) -> dict[str, Any]:
-    joints, table = corpus.skeleton.joint_names, corpus.samples.iloc[[facts.row for facts in kept]]
-    left, right = corpus.skeleton.shoulder_pair
-    names = corpus.samples["name"]
-    return {
-        "schema": SCHEMA,
-        **recipe,
-        "synthetic": corpus.synthetic,
-        "skeleton": corpus.skeleton.to_dict(),
-        "class_names": list(corpus.class_names),
-        "benchmarks": list(corpus.benchmarks),
-        "bodies": corpus.bodies,
-        "steps": [
-            {"step": "choose actors", "actors": recipe["actors"], "bodies": corpus.bodies},
-            {"step": "valid length", "joint": joints[0], "body": 1},
-            {"step": "centre", "joint": joints[corpus.skeleton.centre_joint]},
-            {"step": "resample", "frames": recipe["frames"], "interpolation": "linear, half-pixel centres"},
-            *([] if corpus.planar else [{"step": "face camera", "shoulders": [joints[left], joints[right]]}]),
-        ],
-        "counts": {
-            "recordings": len(names),
-            "kept": len(kept),
-            "skipped": len(skipped),
-            "benchmarks": {
-                benchmark: {side: int((table[benchmark] == side).sum()) for side in ("train", "test")}
-                for benchmark in corpus.benchmarks
-            },
-        },
-        "dirty": _dirty(kept, recipe["actors"]),
-        "skipped": [{"name": str(names.iloc[row]), "reason": reason} for row, reason in skipped],
-        "notes": list(corpus.notes),
-        "source": corpus.meta,
-        "tool_version": version("hiclr"),
-    }
-
-
-def _dirty(kept: Sequence[_Kept], actors: Actors) -> list[dict[str, Any]]:
-    by_motion = actors == "motion"
-    found = {
-        "frames without the first body": (
-            [facts.empty for facts in kept],
-            "dropped" if by_motion else "not counted in the length; that many frames are then taken from the start",
-        ),
-        "a body absent from the first frame": ([facts.late for facts in kept], "zero until it appears"),
-        "more bodies than are kept": (
-            [facts.crowd for facts in kept],
-            "those with the most movement kept" if by_motion else "the first in file order kept",
-        ),
-        "only one valid frame": ([int(facts.length == 1) for facts in kept], "repeated in all frames"),
-    }
-    return [
-        {"what": what, "sequences": sum(number > 0 for number in numbers), "done": done}
-        for what, (numbers, done) in found.items()
-        if any(numbers)
-    ]
-
-
-def _summary(about: dict[str, Any]) -> Iterator[str]:
-    counts = about["counts"]
-    yield f"{about['corpus']}: {counts['kept']} of {counts['recordings']} recordings prepared"
-    for skipped in about["skipped"][:5]:
-        yield f"  skipped {skipped['name']}: {skipped['reason']}"
-    if counts["skipped"] > 5:
-        yield f"  ... and {counts['skipped'] - 5} more, all named in {ABOUT}"
-    for dirty in about["dirty"]:
-        yield f"  {dirty['what']} in {dirty['sequences']} sequences: {dirty['done']}"
-    yield from about["notes"]
+# --- on screen --------------------------------------------------------------------------------------------------------
 
 
 def _say(*sentences: str) -> None:
