@@ -24,7 +24,7 @@ from hiclr.data import processes as spreading
 from hiclr.data.corpora import npz, ntu60
 from hiclr.data.corpora.base import Corpus
 from hiclr.data.folder import PreparedFolder
-from hiclr.data.prepare import choose_actors, prepare, prepare_batch
+from hiclr.data.prepare import prepare, prepare_batch
 from hiclr.data.recordings.base import Recording
 from hiclr.skeleton import SKELETONS, Skeleton
 
@@ -141,42 +141,6 @@ def test_real_data(shared: Path, tmp_path: Path, name: str, joints: int) -> None
     assert sorted(np.concatenate(sides)) == list(range(len(x)))
     assert not set(folder.samples["subject"][sides[0]]) & set(folder.samples["subject"][sides[1]])
     assert folder.about["source"]["citation"] and not folder.about["synthetic"]
-
-
-# --- actors -----------------------------------------------------------------------------------------------------------
-
-
-def test_file_order_keeps_the_first_bodies() -> None:
-    frames = clip(5, bodies=4)
-    np.testing.assert_array_equal(choose_actors(frames, 2), frames[:, :2])
-    padded = choose_actors(frames[:, :1], 2)
-    np.testing.assert_array_equal(padded[:, :1], frames[:, :1])
-    assert padded.shape == (5, 2, 25, 3) and not padded[:, 1].any()
-
-
-def test_motion_keeps_those_who_move_and_the_frames_of_the_first() -> None:
-    still, walker, runner = (clip(1).repeat(6, 0)[:, 0] for _ in range(3))
-    walker[:, :, 0] += np.arange(6)[:, None] * 0.1
-    runner[:, :, 0] += np.arange(6)[:, None] * 0.9
-    runner[:2] = 0
-    chosen = choose_actors(np.stack([still, walker, runner], 1), 2, "motion")
-    np.testing.assert_array_equal(chosen, np.stack([runner, walker], 1)[2:])
-
-
-def test_motion_does_not_take_an_absent_body_for_a_moving_one() -> None:
-    still = clip(1).repeat(4, 0)
-    chosen = choose_actors(np.concatenate([np.zeros_like(still), still], 1), 1, "motion")
-    np.testing.assert_array_equal(chosen, still)
-
-
-def test_actors_change_what_is_prepared(tmp_path: Path) -> None:
-    frames = np.concatenate([clip(1).repeat(9, 0), clip(9, seed=1)], 1)
-    by_order = quietly(corpus_of([frames], bodies=1), tmp_path / "order")
-    by_motion = quietly(corpus_of([frames], bodies=1), tmp_path / "motion", actors="motion")
-    moving = quietly(corpus_of([frames[:, 1:]], bodies=1), tmp_path / "moving")
-    np.testing.assert_array_equal(by_motion.sequences, moving.sequences)
-    assert not np.allclose(by_order.sequences, moving.sequences)
-    assert by_motion.about["dirty"][0]["done"] == "those with the most movement kept"
 
 
 # --- dirty input ------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ from hiclr.data.processes import spread
 from hiclr.data.writer import FolderWriter
 from hiclr.skeleton import Skeleton
 
-PREPARATION = 1  # counts up when the same recordings would give other bytes; folders of another one are refused
+PREPARATION = 2  # counts up when the same recordings would give other bytes; folders of another one are refused
 CHUNK = 128  # recordings between two notes of progress
 FARTHEST = 1e6  # metres; what lies beyond is no measurement, and its square may not fit into float32
 BATCH_FRAMES = 1 << 14  # padded frames in work at a time: one very long recording must not pad 127 others
@@ -65,7 +65,9 @@ def prepare(
         out: the folder to make.
         frames: T, to which every sequence is resampled.
         actors: which bodies are kept where more are seen, and which comes first: "file order" (published: the order of
-            first appearance) or "motion" (most movement first; frames without that body are dropped).
+            first appearance) or "motion": the pieces of one person are joined, people who changed slots are put back,
+            tracks too short, too wide or too still are dropped, most movement comes first, and frames without that body
+            are dropped (see `hiclr.data.actors`).
         overwrite: replace a folder that was prepared from another source or with other options.
         processes: how many work at once; as many as there are cores when None. The result is the same.
         progress: show a progress bar.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,8 @@ from hiclr.data.recordings.ntu import read_ntu_skeleton
 from hiclr.data.synthetic import MARKER
 from hiclr.skeleton import SKELETONS
 
-_NTU_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+_NTU_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
+_SUFFIX = ".skeleton"
 
 NTU60_TRAIN_PERFORMERS = frozenset({1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38})
 NTU60_TRAIN_CAMERAS = frozenset({2, 3})
@@ -34,6 +37,9 @@ class NTUName(NamedTuple):
     performer: int
     repetition: int
     action: int
+
+    def __str__(self) -> str:
+        return "S{:03d}C{:03d}P{:03d}R{:03d}A{:03d}".format(*self)
 
 
 def ntu_name(name: str) -> NTUName | None:
@@ -54,9 +60,14 @@ NTU120_SPLITS: dict[str, Split] = {
     "xset": lambda name: name.setup % 2 == 0,
 }
 
+NTU_CAMERAS = range(1, 4)
+NTU60_PUBLISHED = {"xsub": (40_091, 16_487), "xview": (37_646, 18_932)}
+NTU120_PUBLISHED = {"xsub": (63_026, 50_919), "xset": (54_468, 59_477)}
+
 # The lists are the owners' and ship with their data; only their file names are known here.
-_NTU60_LISTS = ("NTU_RGBD_samples_with_missing_skeletons.txt", "samples_with_missing_skeletons.txt")
+# Theirs for NTU RGB+D 120 says the same of setups 1 to 17.
 _NTU120_LISTS = ("NTU_RGBD120_samples_with_missing_skeletons.txt", "samples_with_missing_skeletons_NTU_RGBD120.txt")
+_NTU60_LISTS = ("NTU_RGBD_samples_with_missing_skeletons.txt", "samples_with_missing_skeletons.txt", *_NTU120_LISTS)
 
 _NTU_LICENCE = "academic research only, by agreement with the owners (ROSE Lab, NTU Singapore)"
 _NTU60_CITATION = (
@@ -72,6 +83,9 @@ _NTU120_CITATION = (
 def ntu60(raw: Path | str, missing: Path | str | None = None) -> Corpus:
     """NTU RGB+D 60: a folder of `.skeleton` files, or of folders of them.
 
+    Each performer is expected in all 60 actions of the setup before all three cameras, as often as there is any
+    recording of it: what is then neither there nor in the owners' list is `Corpus.absent`.
+
     Args:
         raw: the folder.
         missing: the owners' list of samples with missing skeletons, which are left out. When None, their file is looked
@@ -83,18 +97,20 @@ def ntu60(raw: Path | str, missing: Path | str | None = None) -> Corpus:
     """
     folder = _scan(raw)
     folder.refuse_synthetic()
-    listed = _owners_list(folder.root, missing, _NTU60_LISTS)
+    owners = _owners_list(folder.root, missing, _NTU60_LISTS)
     meta = {"licence": _NTU_LICENCE, "citation": _NTU60_CITATION}
-    return _ntu(folder, "ntu60", NTU60_CLASSES, NTU60_SPLITS, listed, meta)
+    corpus = _ntu(folder, "ntu60", NTU60_CLASSES, NTU60_SPLITS, owners, meta)
+    return replace(corpus, published=NTU60_PUBLISHED, absent=_absent(corpus, folder, owners))
 
 
 def ntu120(raw: Path | str, missing: Path | str | None = None) -> Corpus:
     """NTU RGB+D 120: as `ntu60`, with all 120 classes and their list."""
     folder = _scan(raw)
     folder.refuse_synthetic()
-    listed = _owners_list(folder.root, missing, _NTU120_LISTS)
+    owners = _owners_list(folder.root, missing, _NTU120_LISTS)
     meta = {"licence": _NTU_LICENCE, "citation": _NTU120_CITATION}
-    return _ntu(folder, "ntu120", NTU120_CLASSES, NTU120_SPLITS, listed, meta)
+    corpus = _ntu(folder, "ntu120", NTU120_CLASSES, NTU120_SPLITS, owners, meta)
+    return replace(corpus, published=NTU120_PUBLISHED, absent=_absent(corpus, folder, owners))
 
 
 def synthetic(raw: Path | str) -> Corpus:
@@ -121,6 +137,7 @@ class _Folder(NamedTuple):
 
     root: Path
     files: dict[str, Path]
+    no_files: tuple[str, ...]
     marked: bool
 
     def refuse_synthetic(self) -> None:
@@ -140,16 +157,42 @@ def _scan(raw: Path | str) -> _Folder:
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}")
     files: dict[str, Path] = {}
+    no_files: list[str] = []
     marked = False
-    for folder, _, names in os.walk(root, followlinks=True):
-        marked |= MARKER in names
-        for path in (Path(folder, name) for name in names if name.endswith(".skeleton")):
-            if path.stem in files:
-                raise ValueError(f"{path.stem} occurs twice below {root}: {files[path.stem]} and {path}")
-            files[path.stem] = path
+    for entry in _entries(root, set()):
+        marked |= entry.name == MARKER
+        if not entry.name.lower().endswith(_SUFFIX):
+            continue
+        name = _readable(entry.name[: -len(_SUFFIX)])
+        if not entry.is_file():
+            no_files.append(name)
+        elif name in files:
+            raise ValueError(f"{name} occurs twice below {root}: {files[name]} and {_readable(entry.path)}")
+        else:
+            files[name] = Path(entry.path)
     if not files:
         raise ValueError(f"no .skeleton files in {root}")
-    return _Folder(root, files, marked)
+    return _Folder(root, files, tuple(sorted(no_files)), marked)
+
+
+def _entries(folder: Path | str, visited: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
+    """What lies at and below a folder, in the order of names; a folder that links lead to again only once."""
+    facts = Path(folder).stat()
+    if (facts.st_dev, facts.st_ino) in visited:
+        return
+    visited.add((facts.st_dev, facts.st_ino))
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir():
+            yield from _entries(entry.path, visited)
+        else:
+            yield entry
+
+
+def _readable(name: str) -> str:
+    """A file name that can be shown and written, with escapes for bytes that are no text."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _owners_list(root: Path, stated: Path | str | None, file_names: tuple[str, ...]) -> _OwnersList:
@@ -164,7 +207,8 @@ def _owners_list(root: Path, stated: Path | str | None, file_names: tuple[str, .
                 "none was left out for that reason, so counts differ from the published ones",
             )
         )
-    names = frozenset(line for line in found.read_text(encoding="utf-8").split() if ntu_name(line))
+    words = (word.removesuffix(".skeleton") for word in found.read_text("utf-8-sig", errors="replace").split())
+    names = frozenset(word for word in words if ntu_name(word))
     if not names:
         raise ValueError(f"{found} names no NTU samples: is it the owners' list of missing skeletons?")
     return _OwnersList(names, (f"{len(names)} names in the owners' list {found.name}",))
@@ -187,15 +231,14 @@ def _ntu(
     }
     if not kept:
         raise ValueError(f"none of the {len(parsed)} .skeleton files in {folder.root} is a recording of {name}")
-    notes = (
-        *owners.notes,
-        *left_out("named in the owners' list", [file for file in parsed if file in owners.names]),
-        *left_out("not named SsssCcccPpppRrrrAaaa", [file for file, numbers in parsed.items() if not numbers]),
-        *left_out(
-            f"of actions other than A001 to A{len(class_names):03d}",
-            [file for file, numbers in parsed.items() if numbers and not 1 <= numbers.action <= len(class_names)],
-        ),
-    )
+    unused = {
+        "named in the owners' list": [file for file in parsed if file in owners.names],
+        "not named SsssCcccPpppRrrrAaaa": [file for file, numbers in parsed.items() if not numbers],
+        f"of actions other than A001 to A{len(class_names):03d}": [
+            file for file, numbers in parsed.items() if numbers and not 1 <= numbers.action <= len(class_names)
+        ],
+        "no files, or links that lead nowhere": folder.no_files,
+    }
     rows = list(kept.values())
     samples = pd.DataFrame(
         {
@@ -220,9 +263,29 @@ def _ntu(
         files=tuple(paths),
         fingerprint=names_and_sizes(paths),
         synthetic=synthetic,
-        notes=notes,
+        surplus=tuple(sorted({file for files in unused.values() for file in files})),
+        notes=(*owners.notes, *(note for why, files in unused.items() for note in left_out(why, files))),
         meta={"units": "metre", "fps": 30, "axes": "Kinect camera space: y up, z away from the camera", **meta},
     )
+
+
+def _absent(corpus: Corpus, folder: _Folder, owners: _OwnersList) -> tuple[str, ...]:
+    """The recordings that those of `corpus` lead to expect."""
+    wanted = ntu_grid(name for name in map(ntu_name, corpus.samples["name"]) if name)
+    return tuple(sorted({str(name) for name in wanted} - owners.names - folder.files.keys()))
+
+
+def ntu_grid(seen: Iterable[NTUName]) -> Iterator[NTUName]:
+    """All that the owners recorded where they made the recordings `seen`: before each camera all actions of a setup."""
+    for setup, performer, repetition in sorted({(name.setup, name.performer, name.repetition) for name in seen}):
+        for camera, action in product(NTU_CAMERAS, ntu_actions(setup)):
+            yield NTUName(setup, camera, performer, repetition, action)
+
+
+def ntu_actions(setup: int) -> range:
+    """The actions of a setup: the first 60 in 1 to 17, the others in 18 to 32."""
+    first = 1 if setup <= 17 else 61
+    return range(first, first + 60) if 1 <= setup <= 32 else range(0)
 
 
 # --- class names, in the owners' order (long ones shortened) ---------------------------------------------------------
