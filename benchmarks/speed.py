@@ -4,13 +4,21 @@
 
 - augmentation: the four views of a k = 3 step, in batch against sequence by sequence in NumPy (the published way);
 - graph convolution: gathering neighbours first against convolution, then einsum over the subsets;
-- linear probe: on cached features against encoding anew in every epoch (one epoch of each, scaled to 100).
+- linear probe: on cached features against encoding anew in every epoch (one epoch of each, scaled to 100);
+- preparation: a chunk of sequences at once against one by one, frame by frame;
+- reading NTU text: against one line after another, into dicts of all fields and, leanly, of the coordinates alone;
+- peak memory of a whole `prepare` (see memory.py).
+
+The plain sides are here and in references.py; preparation and reading run on one core, and both sides must agree.
 """
 
 from __future__ import annotations
 
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,10 +26,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+import memory
+from hiclr.data.prepare import prepare_batch
+from hiclr.data.recordings.ntu import read_ntu_skeleton
 from hiclr.encoders.stgcn import STGCN, GraphConv
 from hiclr.evaluation import FeatureBank, encode, linear_probe
 from hiclr.skeleton import SKELETONS
 from hiclr.transforms import growing_views
+from raw import write_recording
+from references import prepare_one, read_coordinates, read_into_dicts
 
 NTU = SKELETONS["ntu25"]
 BATCH = 64
@@ -37,10 +50,21 @@ def main() -> None:
     _row("augmentation, 4 views", *_augmentation(x))
     _row("graph convolution 64 -> 256, forward + backward", *_graph_convolution())
     _row("linear probe, 100 epochs", *_linear_probe(x))
+    torch.set_num_threads(1)
+    _row("preparation of 128 sequences, one core", *_preparation(), amount=128, unit="sequences/s")
+    with tempfile.TemporaryDirectory() as folder:
+        files = [write_recording(Path(folder, f"{i}.skeleton"), 80 + 10 * i, 1 + i % 2, seed=i) for i in range(8)]
+        megabytes = sum(path.stat().st_size for path in files) / 1e6
+        for what, plain, ours in _reading(files):
+            _row(what, plain, ours, megabytes, "MB/s")
+    if sys.platform == "linux":
+        print()
+        memory.main()
 
 
-def _row(what: str, plain: float, ours: float) -> None:
-    print(f"| {what} | {1000 * plain:,.1f} ms | {1000 * ours:,.1f} ms | {plain / ours:.1f}x |")
+def _row(what: str, plain: float, ours: float, amount: float = 0, unit: str = "") -> None:
+    sides = [f"{1000 * time:,.1f} ms" + (f" ({amount / time:,.0f} {unit})" if unit else "") for time in (plain, ours)]
+    print(f"| {what} | {' | '.join(sides)} | {plain / ours:.1f}x |", flush=True)
 
 
 def _seconds(work: Callable[[], object], repeats: int = 5) -> float:
@@ -130,6 +154,36 @@ def _linear_probe(x: Tensor) -> tuple[float, float]:
         linear_probe(bank, bank, classes=10, epochs=epochs, evaluate_every=epochs)
 
     return epochs * _seconds(lambda: probe(1)), _seconds(lambda: probe(epochs))
+
+
+def _preparation() -> tuple[float, float]:
+    chance = np.random.default_rng(0)
+    x = np.zeros((128, 3, 100, 25, 2), np.float32)  # as many as `prepare` has in work at a time
+    for i, length in enumerate(chance.integers(80, 101, len(x))):
+        bodies = 2 if i % 6 == 0 else 1
+        x[i, :, :length, :, :bodies] = chance.normal(0, 1, (3, length, 25, bodies))
+    batch = torch.from_numpy(x)
+
+    def plain() -> NDArray[np.float32]:
+        return np.stack([prepare_one(sequence, NTU.centre_joint, NTU.shoulder_pair) for sequence in x])
+
+    def ours() -> NDArray[np.float32]:
+        return prepare_batch(batch, NTU).numpy()
+
+    np.testing.assert_allclose(plain(), ours(), atol=1e-2)  # near arccos(1) the last bit shows
+    return _seconds(plain, repeats=1), _seconds(ours)
+
+
+def _reading(files: list[Path]) -> list[tuple[str, float, float]]:
+    for path in files:
+        np.testing.assert_array_equal(
+            read_coordinates(path)[:, : 1 + int(path.stem) % 2], read_ntu_skeleton(path).frames
+        )
+    ours = _seconds(lambda: [read_ntu_skeleton(path) for path in files])
+    return [
+        ("reading NTU text, into dicts", _seconds(lambda: [read_into_dicts(path) for path in files]), ours),
+        ("reading NTU text, coordinates alone", _seconds(lambda: [read_coordinates(path) for path in files]), ours),
+    ]
 
 
 if __name__ == "__main__":

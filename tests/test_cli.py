@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -16,7 +17,10 @@ import pytest
 from hiclr import cli
 from hiclr.__main__ import main
 from hiclr.data import corpora
+from hiclr.data.folder import PreparedFolder
 from hiclr.data.synthetic import MARKER, synthesise
+from hiclr.skeleton import SKELETONS, as_skeleton
+from writers.clips import write_csv_clip, write_table
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -24,19 +28,26 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with `mine.npz`, 48 short clips of 20 joints, and a folder of NTU files."""
+    """A working folder with 48 short clips of 20 joints: in `mine.npz`, and in `recordings` with `clips.csv`."""
     monkeypatch.chdir(tmp_path)
     chance = np.random.default_rng(0)
     label = np.arange(48) % 3
     speed = np.repeat(label, 10)[:, None, None, None] * np.linspace(0, 1, 480)[:, None, None, None]
+    frames = (chance.normal(0, 0.3, (480, 1, 20, 3)) + speed).astype(np.float32)
     np.savez(
         "mine.npz",
-        frames=(chance.normal(0, 0.3, (480, 1, 20, 3)) + speed).astype(np.float32),
+        frames=frames,
         offsets=np.arange(0, 481, 10),
         label=label,
         class_names=["wave", "squat", "jump"],
         split_xsub=np.arange(48) < 36,
     )
+    table = [{"name": f"{i:02d}", "label": "abc"[label[i]], "subject": f"p{i // 6}"} for i in range(48)]
+    for i, row in enumerate(table):
+        write_csv_clip(
+            Path("recordings", f"{row['name']}.csv"), frames[10 * i : 10 * (i + 1), 0], SKELETONS["kinect20"]
+        )
+    write_table(Path("clips.csv"), table)
     return tmp_path
 
 
@@ -119,7 +130,7 @@ def test_readme_commands_run(here: Path) -> None:
     synthesise("nturgbd_skeletons", subjects=4, repetitions=1, classes=["drink", "wave", "kick"])
     Path("nturgbd_skeletons", MARKER).unlink()  # from here on they pass for recorded ones
     said = commands("README.md")
-    assert len(said) == 7
+    assert len(said) == 8
     for command in said:
         run(command)
     for run_folder in ("runs/mine", "runs/ntu60"):
@@ -146,10 +157,48 @@ def test_recipe_runs_and_says_its_command(here: Path, recipe: Path) -> None:
     assert len(list(here.glob("runs/*/last.ckpt"))) == 1
 
 
+def how_to_yaml(what: str) -> str:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8"), re.DOTALL)
+    return next(block for block in blocks if what in block)
+
+
+def test_own_skeleton_of_the_how_to_is_read(here: Path) -> None:
+    Path("mine.yaml").write_text(how_to_yaml("joints:"), encoding="utf-8")
+    skeleton = as_skeleton("mine.yaml")
+    assert (skeleton.num_joints, skeleton.joint_names[skeleton.centre_joint]) == (5, "chest")
+
+
+def test_commands_of_the_how_to_for_own_clips_run(here: Path) -> None:
+    said = commands("docs/how-to.md")[:4]
+    assert [command.split()[1] for command in said] == ["doctor", "prepare", "pretrain", "linear"]
+    for command in said:
+        run(command)
+    assert Path("runs/mine/linear-xsub.json").is_file()
+
+
+def test_doctor_ends_with_1_when_a_result_would_be_spoilt(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", "recordings", "--json", "fine.json"])
+    assert json.loads(Path("fine.json").read_text(encoding="utf-8"))["spoils"] is False
+    shutil.copy("recordings/00.csv", "recordings/30.csv")  # of p0 and p5: on both sides
+    with pytest.raises(SystemExit) as stopped:
+        main(["doctor", "recordings", "--options.split_by", "subject", "--json", "spoilt.json"])
+    assert stopped.value.code == 1
+    spoilt = json.loads(Path("spoilt.json").read_text(encoding="utf-8"))
+    assert spoilt["spoils"] is True
+    assert spoilt["findings"][0]["what"] == "duplicates across train and test of xsub"
+    assert "Something here would spoil a result." in capsys.readouterr().out
+
+
+def test_dashes_in_options_are_underscores(here: Path) -> None:
+    for option in ("--split-by", "--split_by=subject"):
+        words = [option, "subject"] if option == "--split-by" else [option]
+        main(["prepare", "clips", "recordings", "data/mine", "--table", "clips.csv", *words])
+    assert PreparedFolder.open("data/mine").benchmarks == ("xsub",)
+
+
 def test_own_arrangement_of_the_how_to_runs(here: Path) -> None:
     main(["prepare", "npz", "mine.npz", "data/mine"])
-    block = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8"), re.DOTALL)[0]
-    Path("my.yaml").write_text(block, encoding="utf-8")
+    Path("my.yaml").write_text(how_to_yaml("method:"), encoding="utf-8")
     run("hiclr pretrain --config my.yaml --data.root data/mine")
     options = json.loads(next(here.glob("runs/*/run.json")).read_text(encoding="utf-8"))["options"]
     assert [part["class_path"] for part in options["method"]["init_args"]["arrangement"][2]] == [

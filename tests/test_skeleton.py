@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,10 @@ def test_right_before_left_still_gives_left_first() -> None:
     [
         ("ntu25", "spine_shoulder", ("shoulder_left", "shoulder_right"), 10),
         ("kinect20", "shoulder_center", ("shoulder_left", "shoulder_right"), 8),
+        ("coco17", "nose", ("left_shoulder", "right_shoulder"), 8),
+        ("openpose18", "neck", ("left_shoulder", "right_shoulder"), 8),
+        ("mediapipe33", "nose", ("left_shoulder", "right_shoulder"), 16),
+        ("h36m17", "thorax", ("left_shoulder", "right_shoulder"), 6),
     ],
 )
 def test_known_layouts(name: str, centre: str, shoulders: tuple[str, str], pairs: int) -> None:
@@ -152,6 +157,57 @@ def test_known_layouts(name: str, centre: str, shoulders: tuple[str, str], pairs
     assert len(skeleton.mirror_pairs) == pairs
     for left, right in skeleton.mirror_pairs:
         assert names[left].replace("left", "right") == names[right]
+    middle = [joint for joint in names if "left" not in joint and "right" not in joint]
+    assert len(middle) + 2 * pairs == len(names) == int(name[-2:])
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_known_layouts_are_the_same_body_in_a_mirror(name: str) -> None:
+    skeleton = SKELETONS[name]
+    image = {left: right for pair in skeleton.mirror_pairs for left, right in (pair, pair[::-1])}
+    bones = {(joint, parent) for joint, parent in enumerate(skeleton.parents) if parent >= 0}
+    assert len(bones) == skeleton.num_joints - 1
+    assert {(image.get(joint, joint), image.get(parent, parent)) for joint, parent in bones} == bones
+
+
+# What the estimators' own drawings link, as index pairs, apart from our names (PYSKL: coco, openpose; Human3.6M: as in
+# VideoPose3D; MediaPipe draws more links than a tree has, so ours are some of them)
+DRAWN = {
+    "coco17": [
+        (15, 13), (13, 11), (16, 14), (14, 12), (11, 5), (12, 6), (9, 7), (7, 5), (10, 8), (8, 6), (5, 0), (6, 0),
+        (1, 0), (3, 1), (2, 0), (4, 2),
+    ],
+    "openpose18": [
+        (4, 3), (3, 2), (7, 6), (6, 5), (13, 12), (12, 11), (10, 9), (9, 8), (11, 5), (8, 2), (5, 1), (2, 1), (0, 1),
+        (15, 0), (14, 0), (17, 15), (16, 14),
+    ],
+    "h36m17": list(enumerate([0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15], 1)),
+    "mediapipe33": [
+        (0, 1), (1, 2), (2, 3), (3, 7), (0, 4), (4, 5), (5, 6), (6, 8), (9, 10), (11, 12), (11, 13), (13, 15),
+        (15, 17), (15, 19), (15, 21), (17, 19), (12, 14), (14, 16), (16, 18), (16, 20), (16, 22), (18, 20), (11, 23),
+        (12, 24), (23, 24), (23, 25), (24, 26), (25, 27), (26, 28), (27, 29), (28, 30), (29, 31), (30, 32), (27, 31),
+        (28, 32),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_estimators_layouts_have_the_bones_that_are_drawn(name: str) -> None:
+    bones = {frozenset(bone) for bone in enumerate(SKELETONS[name].parents) if bone[1] >= 0}
+    drawn = {frozenset(bone) for bone in DRAWN[name]}
+    ours = {frozenset(bone) for bone in [(0, 9), (0, 10), (0, 11), (0, 12)]} if name == "mediapipe33" else set()
+    assert bones - ours == (drawn & bones if name == "mediapipe33" else drawn)
+
+
+def test_estimators_joints_have_their_numbers() -> None:
+    numbers = {
+        "coco17": {0: "nose", 5: "left_shoulder", 10: "right_wrist", 16: "right_ankle"},
+        "openpose18": {1: "neck", 2: "right_shoulder", 7: "left_wrist", 13: "left_ankle", 14: "right_eye"},
+        "mediapipe33": {7: "left_ear", 11: "left_shoulder", 16: "right_wrist", 23: "left_hip", 32: "right_foot_index"},
+        "h36m17": {1: "right_hip", 6: "left_foot", 10: "head", 11: "left_shoulder", 16: "right_wrist"},
+    }
+    for layout, joints in numbers.items():
+        assert {i: SKELETONS[layout].joint_names[i] for i in joints} == joints
 
 
 def test_ntu_joints_have_the_published_numbers() -> None:
@@ -209,7 +265,7 @@ def test_path_to_root_follows_the_parents(joint: int) -> None:
         body(mirror=(("hip_left", "hip_right"), ("knee_left", "knee_right"))),
         body(mirror=()),
     ],
-    ids=["ntu25", "kinect20", "derived", "centre", "shoulders", "mirror", "no mirror"],
+    ids=[*SKELETONS, "derived", "centre", "shoulders", "mirror", "no mirror"],
 )
 def test_round_trip_through_json(skeleton: Skeleton) -> None:
     again = Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict())))
@@ -271,5 +327,89 @@ def test_what_cannot_be_derived_says_how_to_state_it(names: Any, fact: str, way_
 
 
 def test_unknown_layout_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown skeleton 'ntu26': choose one of ntu25, kinect20"):
+    with pytest.raises(ValueError, match=r"unknown skeleton 'ntu26': choose one of ntu25, kinect20, .*\.yaml file"):
         as_skeleton("ntu26")
+
+
+def test_words_of_any_alphabet_tell_joints_apart() -> None:
+    skeleton = Skeleton("s", ("首", "頭", "épaule_left", "épaule_right", "paule_right"), (-1, 0, 0, 0, 0))
+    assert skeleton.mirror_pairs == ((2, 3),)
+
+
+# --- from people's YAML ---------------------------------------------------------------------------
+
+
+TREE = "joints:\n  hip: null\n  chest: hip\n  left_shoulder: chest\n  right_shoulder: chest\n"
+
+
+def yaml_skeleton(folder: Path, text: str | bytes) -> Path:
+    path = folder / "mine.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_yaml_of_joints_and_parents(tmp_path: Path) -> None:
+    skeleton = as_skeleton(str(yaml_skeleton(tmp_path, TREE)))
+    assert skeleton == Skeleton("mine", ("hip", "chest", "left_shoulder", "right_shoulder"), (-1, 0, 1, 1))
+    assert skeleton.centre_joint == 1 and skeleton.mirror_pairs == ((2, 3),)
+
+
+@pytest.mark.parametrize("parents", ["[-1, 0, 1, 1]", "[null, hip, chest, chest]", "[~, 0, chest, 1]"])
+def test_yaml_of_lists(tmp_path: Path, parents: str) -> None:
+    text = f"joint_names: [hip, chest, left_shoulder, right_shoulder]\nparents: {parents}\n"
+    path = yaml_skeleton(tmp_path, text)
+    assert as_skeleton(path).parents == (-1, 0, 1, 1)
+    with_bom_and_crlf = yaml_skeleton(tmp_path, b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert as_skeleton(with_bom_and_crlf).parents == (-1, 0, 1, 1)
+
+
+def test_yaml_states_what_names_do_not_tell(tmp_path: Path) -> None:
+    text = "name: abc\njoints: {a: null, b: a, c: a}\ncentre: b\nshoulders: [b, c]\nmirror: [[b, c]]\n"
+    skeleton = as_skeleton(yaml_skeleton(tmp_path, text))
+    assert skeleton == Skeleton("abc", ("a", "b", "c"), (-1, 0, 0), "b", ("b", "c"), (("b", "c"),))
+    assert as_skeleton({"name": "abc", "joints": {"a": None, "b": "a", "c": "a"}}).parents == (-1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "needs joints"),
+        ("- hip\n", "needs joints"),
+        ("name: x\n", "needs joints"),
+        ("joints: [a, b]\n", "joints must map each joint to its parent"),
+        (TREE + "parents: [-1, 0, 1, 1]\n", "joints .* replaces joint_names and parents"),
+        ("joint_names: [a, b]\nparents: [-1]\n", "2 joint names but 1 parents"),
+        ("joint_names: [a]\nparents: [-1, 0]\n", "1 joint names but 2 parents"),
+        ("joint_names: ab\nparents: [-1, 0]\n", "needs joints"),
+        (TREE + "  head: neck\n", "parent 'neck' of 'head' is no joint: there are hip, chest"),
+        (TREE + "  head: [hip]\n", r"parent \['hip'\] of 'head'"),
+        (TREE + "  head: true\n", "parent True of 'head'"),
+        (TREE + "  no: hip\n", "joint name False is no text: put it in quotes"),
+        (TREE + "  3: hip\n", "joint name 3 is no text"),
+        (TREE + "  chest: hip\n", "'chest' occurs twice, line 2"),
+        (TREE + "  head: null\n", "exactly one root .* has 2"),
+        (TREE + "  a: b\n  b: a\n", "parents of 'a' run in a circle"),
+        (TREE + "center: chest\n", "unknown key 'center': it takes name, joints,"),
+        (TREE + "centre: neck\n", "no joint 'neck'"),
+        (TREE + "centre: [hip]\n", "no joint"),
+        (TREE + "shoulders: left_shoulder\n", r"shoulders must be two joints \[left, right\]"),
+        (TREE + "shoulders: [hip]\n", r"shoulders must be two joints"),
+        (TREE + "mirror: hip\n", "mirror must be a list of pairs"),
+        (TREE + "mirror: [[hip, chest, hip]]\n", "each pair of mirror must be two joints"),
+        ("joints: {a: null, b: a", "mine.yaml.*line"),
+        ("joints: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("joints: &x {a: null}\nmirror: [*x, *x]\n", r"aliases \(\*name\) are not understood"),
+        (b"joints: {sch\xe4del: null}\n", "utf-8"),
+        ("joints: " + "[" * 5000, "recursion"),
+    ],
+)
+def test_yaml_faults_are_named(tmp_path: Path, text: str | bytes, sentence: str) -> None:
+    path = yaml_skeleton(tmp_path, text)
+    with pytest.raises(ValueError, match=sentence) as caught:
+        as_skeleton(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_no_such_yaml(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no skeleton file .*mine.yml"):
+        as_skeleton(tmp_path / "mine.yml")

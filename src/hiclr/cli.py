@@ -18,6 +18,7 @@ from rich.table import Table
 from torch.optim import SGD
 
 from hiclr.data.corpora.ntu import synthetic
+from hiclr.data.doctor import Diagnosis, examine
 from hiclr.data.folder import PreparedFolder
 from hiclr.data.module import SkeletonData
 from hiclr.data.prepare import prepare
@@ -55,6 +56,41 @@ def prepare_synthetic(
     """
     raw = synthesise(out.with_name(f"{out.name}-raw"), subjects=subjects, repetitions=repetitions, seed=seed)
     return prepare(synthetic(raw), out, frames=frames, overwrite=overwrite)
+
+
+# --- doctor -----------------------------------------------------------------------------------
+
+
+def doctor(
+    path: Path,
+    kind: str | None = None,
+    options: dict[str, Any] | None = None,
+    json: Path | None = None,
+    processes: int | None = None,
+    progress: bool = True,
+) -> Diagnosis:
+    """Looks at raw or prepared data: what is in it, what is wrong with it, what to do next.
+
+    Ends with exit code 1 when something would spoil a result.
+
+    Args:
+        path: a folder or file of any kind that `hiclr prepare` reads, or a folder it made.
+        kind: what to take it for: "prepared", "synthetic" or a kind of `hiclr prepare`; recognised when not given.
+        options: further options of that kind, as in `--options.table clips.csv`.
+        json: file for the whole diagnosis, which the screen shortens.
+        processes: how many work at once; as many as there are cores when not given.
+        progress: show a progress bar.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: nothing there is known, or the kind has no such option.
+    """
+    diagnosis = examine(path, kind, options, processes, progress)
+    diagnosis.print(Console())
+    if json is not None:
+        write_json(json, diagnosis.to_dict())
+        _console.print(f"all of it in {json}", markup=False, highlight=False)
+    return diagnosis
 
 
 # --- pretrain ---------------------------------------------------------------------------------

@@ -11,13 +11,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 Partition = Literal["published", "spatial"]
 
+_FIELDS = ("name", "joints", "joint_names", "parents", "centre", "shoulders", "mirror")
+_NEEDED = "it needs joints (joint: parent), or the lists joint_names and parents"
 _SIDES = {"left": "right", "l": "r"}
 _SHOULDER_WORDS = ("shoulder", "upperarm")
 
@@ -102,7 +106,7 @@ class Skeleton:
         """Index pairs (left, right)."""
         if self.mirror is not None:
             return tuple((self.index(left), self.index(right)) for left, right in self.mirror)
-        place = {_words(name): i for i, name in enumerate(self.joint_names)}
+        place = {name_words(name): i for i, name in enumerate(self.joint_names)}
         pairs = []
         for words, left in place.items():
             other = tuple(_SIDES.get(word, word) for word in words)
@@ -122,7 +126,7 @@ class Skeleton:
             return self.index(self.shoulders[0]), self.index(self.shoulders[1])
         for word in _SHOULDER_WORDS:
             for left, right in self.mirror_pairs:
-                if word in "".join(_words(self.joint_names[left])):
+                if word in "".join(name_words(self.joint_names[left])):
                     return left, right
         raise ValueError(
             f"skeleton {self.name!r}: no pair of joints is named shoulder or upper arm: "
@@ -174,103 +178,209 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Skeleton:
-        """The inverse of `to_dict`."""
-        shoulders = fields.get("shoulders")
-        mirror = fields.get("mirror")
-        return cls(
-            name=str(fields["name"]),
-            joint_names=tuple(str(n) for n in fields["joint_names"]),
-            parents=tuple(int(p) for p in fields["parents"]),
-            centre=fields.get("centre"),
-            shoulders=(shoulders[0], shoulders[1]) if shoulders else None,
-            mirror=None if mirror is None else tuple((left, right) for left, right in mirror),
-        )
+        """The inverse of `to_dict`, for what people write too.
+
+        Args:
+            fields: the arguments by their names. Parents are indices or names, None or -1 for the root; `joints`, a
+                mapping of each joint to its parent, may stand for `joint_names` and `parents`.
+
+        Raises:
+            ValueError: something is missing, unknown, or of another form.
+        """
+        name = str(fields.get("name", "unnamed"))
+        try:
+            unknown = [str(key) for key in fields if key not in _FIELDS]
+            if unknown:
+                raise ValueError(f"unknown key {unknown[0]!r}: it takes {', '.join(_FIELDS)}")
+            joint_names, parents = _tree(fields)
+            shoulders, mirror = fields.get("shoulders"), fields.get("mirror")
+            if mirror is not None and not isinstance(mirror, list | tuple):
+                raise ValueError("mirror must be a list of pairs [left, right]")
+            pair = None if shoulders is None else _pair(shoulders, "shoulders")
+            pairs = None if mirror is None else tuple(_pair(pair, "each pair of mirror") for pair in mirror)
+        except ValueError as error:
+            raise ValueError(f"skeleton {name!r}: {error}") from None
+        return cls(name, joint_names, parents, fields.get("centre"), pair, pairs)
 
 
-def _words(joint_name: str) -> tuple[str, ...]:
+def name_words(joint_name: str) -> tuple[str, ...]:
     """Lower-case words of a joint name: "ElbowLeft", "elbow_left", "LElbow", "l-elbow"."""
     split = re.sub(r"([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3 \2", joint_name)
-    return tuple(word.lower() for word in re.split(r"[^A-Za-z0-9]+", split) if word)
+    return tuple(word.lower() for word in re.split(r"[\W_]+", split) if word)
 
 
 def _listed(value: Any) -> Any:
     return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _layout(name: str, bones: Sequence[tuple[str, str | None]]) -> Skeleton:
-    names = tuple(joint for joint, _ in bones)
-    parents = tuple(-1 if parent is None else names.index(parent) for _, parent in bones)
-    return Skeleton(name, names, parents)
+def _tree(fields: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Joint names and the index of each one's parent."""
+    if "joints" in fields:
+        joints = fields["joints"]
+        if not isinstance(joints, Mapping) or "joint_names" in fields or "parents" in fields:
+            raise ValueError("joints must map each joint to its parent, and replaces joint_names and parents")
+        fields = {"joint_names": list(joints), "parents": list(joints.values())}
+    names, parents = fields.get("joint_names"), fields.get("parents")
+    if not isinstance(names, list | tuple) or not isinstance(parents, list | tuple):
+        raise ValueError(_NEEDED)
+    if len(names) != len(parents):
+        raise ValueError(f"{len(names)} joint names but {len(parents)} parents")
+    mute = [name for name in names if not isinstance(name, str)]
+    if mute:
+        raise ValueError(f"joint name {mute[0]!r} is no text: put it in quotes")
+    return tuple(names), tuple(_parent(parent, joint, names) for joint, parent in zip(names, parents, strict=True))
+
+
+def _parent(parent: Any, joint: str, names: Sequence[str]) -> int:
+    if parent is None:
+        return -1
+    if isinstance(parent, int) and not isinstance(parent, bool):
+        return parent
+    if parent not in names:
+        raise ValueError(f"parent {parent!r} of {joint!r} is no joint: there are {', '.join(names)}")
+    return names.index(parent)
+
+
+def _pair(value: Any, what: str) -> tuple[str, str]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"{what} must be two joints [left, right], got {value!r}")
+    return value[0], value[1]
+
+
+def _layout(name: str, bones: str) -> Skeleton:
+    """A skeleton from "joint: parent" in the order of the joints, separated by semicolons; the root stands alone."""
+    pairs = [bone.split(":") for bone in "".join(bones.split()).split(";")]
+    return Skeleton.from_dict({"name": name, "joints": {joint: next(iter(parent), None) for joint, *parent in pairs}})
 
 
 # Kinect v2 (NTU RGB+D, PKU-MMD). Bones as published: a hand tip hangs on the thumb.
 _NTU25 = _layout(
     "ntu25",
-    [
-        ("spine_base", "spine_mid"),
-        ("spine_mid", "spine_shoulder"),
-        ("neck", "spine_shoulder"),
-        ("head", "neck"),
-        ("shoulder_left", "spine_shoulder"),
-        ("elbow_left", "shoulder_left"),
-        ("wrist_left", "elbow_left"),
-        ("hand_left", "wrist_left"),
-        ("shoulder_right", "spine_shoulder"),
-        ("elbow_right", "shoulder_right"),
-        ("wrist_right", "elbow_right"),
-        ("hand_right", "wrist_right"),
-        ("hip_left", "spine_base"),
-        ("knee_left", "hip_left"),
-        ("ankle_left", "knee_left"),
-        ("foot_left", "ankle_left"),
-        ("hip_right", "spine_base"),
-        ("knee_right", "hip_right"),
-        ("ankle_right", "knee_right"),
-        ("foot_right", "ankle_right"),
-        ("spine_shoulder", None),
-        ("hand_tip_left", "thumb_left"),
-        ("thumb_left", "hand_left"),
-        ("hand_tip_right", "thumb_right"),
-        ("thumb_right", "hand_right"),
-    ],
+    """
+    spine_base: spine_mid; spine_mid: spine_shoulder; neck: spine_shoulder; head: neck;
+    shoulder_left: spine_shoulder; elbow_left: shoulder_left; wrist_left: elbow_left; hand_left: wrist_left;
+    shoulder_right: spine_shoulder; elbow_right: shoulder_right; wrist_right: elbow_right; hand_right: wrist_right;
+    hip_left: spine_base; knee_left: hip_left; ankle_left: knee_left; foot_left: ankle_left;
+    hip_right: spine_base; knee_right: hip_right; ankle_right: knee_right; foot_right: ankle_right;
+    spine_shoulder;
+    hand_tip_left: thumb_left; thumb_left: hand_left; hand_tip_right: thumb_right; thumb_right: hand_right
+    """,
 )
 
 # Kinect v1 (NW-UCLA, UTD-MHAD), in the order of its SDK.
 _KINECT20 = _layout(
     "kinect20",
-    [
-        ("hip_center", "spine"),
-        ("spine", "shoulder_center"),
-        ("shoulder_center", None),
-        ("head", "shoulder_center"),
-        ("shoulder_left", "shoulder_center"),
-        ("elbow_left", "shoulder_left"),
-        ("wrist_left", "elbow_left"),
-        ("hand_left", "wrist_left"),
-        ("shoulder_right", "shoulder_center"),
-        ("elbow_right", "shoulder_right"),
-        ("wrist_right", "elbow_right"),
-        ("hand_right", "wrist_right"),
-        ("hip_left", "hip_center"),
-        ("knee_left", "hip_left"),
-        ("ankle_left", "knee_left"),
-        ("foot_left", "ankle_left"),
-        ("hip_right", "hip_center"),
-        ("knee_right", "hip_right"),
-        ("ankle_right", "knee_right"),
-        ("foot_right", "ankle_right"),
-    ],
+    """
+    hip_center: spine; spine: shoulder_center; shoulder_center; head: shoulder_center;
+    shoulder_left: shoulder_center; elbow_left: shoulder_left; wrist_left: elbow_left; hand_left: wrist_left;
+    shoulder_right: shoulder_center; elbow_right: shoulder_right; wrist_right: elbow_right; hand_right: wrist_right;
+    hip_left: hip_center; knee_left: hip_left; ankle_left: knee_left; foot_left: ankle_left;
+    hip_right: hip_center; knee_right: hip_right; ankle_right: knee_right; foot_right: ankle_right
+    """,
 )
 
-SKELETONS: dict[str, Skeleton] = {layout.name: layout for layout in (_NTU25, _KINECT20)}
+# COCO key points (HRNet, ViTPose, YOLO pose, ...). It has no neck: shoulders hang on the nose, as PYSKL draws it.
+_COCO17 = _layout(
+    "coco17",
+    """
+    nose; left_eye: nose; right_eye: nose; left_ear: left_eye; right_ear: right_eye;
+    left_shoulder: nose; right_shoulder: nose; left_elbow: left_shoulder; right_elbow: right_shoulder;
+    left_wrist: left_elbow; right_wrist: right_elbow; left_hip: left_shoulder; right_hip: right_shoulder;
+    left_knee: left_hip; right_knee: right_hip; left_ankle: left_knee; right_ankle: right_knee
+    """,
+)
+
+# OpenPose's COCO model, as ST-GCN draws it.
+_OPENPOSE18 = _layout(
+    "openpose18",
+    """
+    nose: neck; neck;
+    right_shoulder: neck; right_elbow: right_shoulder; right_wrist: right_elbow;
+    left_shoulder: neck; left_elbow: left_shoulder; left_wrist: left_elbow;
+    right_hip: right_shoulder; right_knee: right_hip; right_ankle: right_knee;
+    left_hip: left_shoulder; left_knee: left_hip; left_ankle: left_knee;
+    right_eye: nose; left_eye: nose; right_ear: right_eye; left_ear: left_eye
+    """,
+)
+
+# MediaPipe Pose. A tree of its links: where it draws triangles (hands, feet), what hangs on wrist and ankle; mouth and
+# shoulders, which nothing links to the face, on the nose.
+_MEDIAPIPE33 = _layout(
+    "mediapipe33",
+    """
+    nose; left_eye_inner: nose; left_eye: left_eye_inner; left_eye_outer: left_eye;
+    right_eye_inner: nose; right_eye: right_eye_inner; right_eye_outer: right_eye;
+    left_ear: left_eye_outer; right_ear: right_eye_outer; mouth_left: nose; mouth_right: nose;
+    left_shoulder: nose; right_shoulder: nose; left_elbow: left_shoulder; right_elbow: right_shoulder;
+    left_wrist: left_elbow; right_wrist: right_elbow; left_pinky: left_wrist; right_pinky: right_wrist;
+    left_index: left_wrist; right_index: right_wrist; left_thumb: left_wrist; right_thumb: right_wrist;
+    left_hip: left_shoulder; right_hip: right_shoulder; left_knee: left_hip; right_knee: right_hip;
+    left_ankle: left_knee; right_ankle: right_knee; left_heel: left_ankle; right_heel: right_ankle;
+    left_foot_index: left_ankle; right_foot_index: right_ankle
+    """,
+)
+
+# The 17 joints of Human3.6M that 3D lifters give (VideoPose3D, MotionBERT, ...), names as in MMPose.
+_H36M17 = _layout(
+    "h36m17",
+    """
+    root; right_hip: root; right_knee: right_hip; right_foot: right_knee;
+    left_hip: root; left_knee: left_hip; left_foot: left_knee;
+    spine: root; thorax: spine; neck_base: thorax; head: neck_base;
+    left_shoulder: thorax; left_elbow: left_shoulder; left_wrist: left_elbow;
+    right_shoulder: thorax; right_elbow: right_shoulder; right_wrist: right_elbow
+    """,
+)
+
+SKELETONS: dict[str, Skeleton] = {
+    layout.name: layout for layout in (_NTU25, _KINECT20, _COCO17, _OPENPOSE18, _MEDIAPIPE33, _H36M17)
+}
 
 
-def as_skeleton(skeleton: str | Skeleton | Mapping[str, Any]) -> Skeleton:
-    """A skeleton from its name in `SKELETONS`, from `Skeleton.to_dict`, or itself."""
+def as_skeleton(skeleton: str | Path | Skeleton | Mapping[str, Any]) -> Skeleton:
+    """A skeleton from its name in `SKELETONS`, from a YAML file or a mapping (see `Skeleton.from_dict`), or itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: neither a known name nor a `.yaml`, or no skeleton; the sentence names the file.
+    """
     if isinstance(skeleton, Skeleton):
         return skeleton
-    if isinstance(skeleton, str):
-        if skeleton not in SKELETONS:
-            raise ValueError(f"unknown skeleton {skeleton!r}: choose one of {', '.join(SKELETONS)}")
-        return SKELETONS[skeleton]
-    return Skeleton.from_dict(skeleton)
+    if isinstance(skeleton, Mapping):
+        return Skeleton.from_dict(skeleton)
+    if Path(skeleton).suffix.lower() in (".yaml", ".yml"):
+        return _read_yaml(Path(skeleton))
+    if str(skeleton) not in SKELETONS:
+        known = ", ".join(SKELETONS)
+        raise ValueError(
+            f"unknown skeleton {str(skeleton)!r}: choose one of {known}, or a .yaml file that states `joints:`"
+        )
+    return SKELETONS[str(skeleton)]
+
+
+def _read_yaml(path: Path) -> Skeleton:
+    if not path.is_file():
+        raise FileNotFoundError(f"no skeleton file {path}")
+    try:
+        fields = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_PlainLoader)
+        if not isinstance(fields, dict):
+            raise ValueError(_NEEDED)
+        return Skeleton.from_dict({"name": path.stem, **fields})
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases (a small text can unfold to any size) and without keys that occur twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not understood: write it out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]!r} occurs twice, line {node.start_mark.line + 1} and below")
+        return yaml.constructor.BaseConstructor.construct_mapping(self, node, deep)

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.optim import SGD
 
 from hiclr.cli import pretrain
-from hiclr.data.folder import FolderWriter
 from hiclr.data.module import SkeletonData
+from hiclr.data.writer import FolderWriter
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, load_encoder
 from hiclr.encoders.stgcn import STGCN
 from hiclr.methods.hiclr import HiCLR
@@ -39,9 +39,10 @@ def prepared(root: Path, skeleton: Skeleton = KINECT, n: int = 24, sequences: An
     """A prepared folder in 3 classes, of random sequences unless others are given; a third is on the test side."""
     if sequences is None:
         sequences = np.random.default_rng(0).normal(0, 0.3, (n, 3, 16, skeleton.num_joints, 2)).astype(np.float32)
-    writer = FolderWriter(root, {"corpus": "tiny"}, sequences.shape[1:])
+    writer = FolderWriter(root, {"corpus": "tiny"}, sequences.shape[1:], rows=n, chunk=n)
     writer.start()
-    writer.append(sequences, None)
+    writer.write(0, sequences)
+    writer.note(0, n, None)
     samples = pd.DataFrame(
         {
             "name": [f"s{i}" for i in range(n)],

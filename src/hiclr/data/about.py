@@ -41,12 +41,12 @@ def source_hash(corpus: Corpus) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def source_times(files: Sequence[Path]) -> str:
+def source_times(files: Sequence[Path | str]) -> str:
     """Tells files that were changed at the same size; the contents of a single one are in the corpus' fingerprint."""
     if len(files) <= 1:
         return ""
     digest = hashlib.sha256()
-    for file in files:
+    for file in map(Path, files):
         digest.update(f"{file.name} {file.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
@@ -74,6 +74,7 @@ def describe(
         "skeleton": corpus.skeleton.to_dict(),
         "class_names": list(corpus.class_names),
         "benchmarks": list(corpus.benchmarks),
+        "published": {benchmark: list(sides) for benchmark, sides in corpus.published.items()},
         "bodies": corpus.bodies,
         "steps": [
             {"step": "choose actors", "actors": recipe["actors"], "bodies": corpus.bodies},

@@ -96,9 +96,8 @@ class PreparedFolder:
             ValueError: the folder has no such benchmark, or nothing is on that side.
         """
         if benchmark not in self.benchmarks:
-            raise ValueError(
-                f"{self.root} has no benchmark {benchmark!r}: it has {', '.join(self.benchmarks) or 'none'}"
-            )
+            there = ", ".join(self.benchmarks) or "none (--data.benchmark null pre-trains on every sequence)"
+            raise ValueError(f"{self.root} has no benchmark {benchmark!r}: it has {there}")
         if side not in ("train", "test"):
             raise ValueError(f"a benchmark's side is 'train' or 'test', got {side!r}")
         rows = np.flatnonzero(self.samples[benchmark].to_numpy() == side).astype(np.int64)

@@ -7,7 +7,7 @@ preparation that was killed goes on where it stopped and ends with the same byte
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -118,15 +118,15 @@ def _fill(
         return kept, skipped
 
     todo = [chunk for chunk in range(math.ceil(size / CHUNK)) if chunk not in writer.notes]
-    with _bar(f"preparing {corpus.name}", size, progress) as advance, _one_thread():
-        for note in writer.notes.values():
-            advance(note)
+    with _bar(f"preparing {corpus.name}", size, writer.notes.values(), progress) as advance, _one_thread():
         for chunk, (kept, skipped) in spread(work, todo, processes):
             writer.note(chunk, len(kept), {"kept": kept, "skipped": skipped})
             advance(writer.notes[chunk])
-    notes = [note for _, note in sorted(writer.notes.items())]
-    kept = [Kept(*facts) for note in notes for facts in note["kept"]]
-    skipped = [Skipped(*facts) for note in notes for facts in note["skipped"]]
+    kept, skipped = [], []
+    for chunk in sorted(writer.notes):
+        note = writer.notes.pop(chunk)  # of a large corpus nothing should be kept twice
+        kept += [Kept(*facts) for facts in note["kept"]]
+        skipped += [Skipped(*facts) for facts in note["skipped"]]
     if not kept:
         writer.abandon()
         reason = f": {skipped[0].reason}" if skipped else ""
@@ -245,22 +245,29 @@ def _say(*sentences: str) -> None:
 
 
 @contextmanager
-def _bar(what: str, total: int, shown: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A progress bar; what it yields takes the note of each chunk that is done."""
+def _bar(
+    what: str, total: int, notes: Iterable[dict[str, Any]], shown: bool
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A progress bar that begins after the chunks of some notes; what it yields takes the note of each further one."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     more = (TextColumn("{task.fields[skipped]} skipped"), _Rate(), TimeRemainingColumn())
     with Progress(*columns, *more, console=_console, disable=not shown) as bar:
-        task = bar.add_task(what, total=total, skipped=0)
-        all_skipped = 0
+        task = bar.add_task(what, total=total, skipped=0, before=0)
+        done = skipped = 0
 
         def advance(note: dict[str, Any]) -> None:
-            nonlocal all_skipped
-            all_skipped += len(note["skipped"])
-            bar.update(task, advance=len(note["kept"]) + len(note["skipped"]), skipped=all_skipped)
+            nonlocal done, skipped
+            done += len(note["kept"]) + len(note["skipped"])
+            skipped += len(note["skipped"])
+            bar.update(task, completed=done, skipped=skipped)
 
+        for note in notes:
+            advance(note)
+        bar.update(task, before=done)
         yield advance
 
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:,.0f}/s")
+        done, seconds = task.completed - task.fields["before"], task.finished_time or task.elapsed
+        return Text(f"{done / seconds:,.0f}/s" if seconds else "")

@@ -21,7 +21,7 @@ def test_every_corpus_keeps_the_contract(kind: str, tmp_path: Path) -> None:
     assert list(corpus.samples.columns[:5]) == ["name", "label", "subject", "camera", "setup"]
     assert len(corpus.samples) and corpus.samples["name"].is_unique
     assert corpus.samples["label"].between(0, len(corpus.class_names) - 1).all()
-    assert corpus.files and all(path.is_file() for path in corpus.files)
+    assert corpus.files and all(Path(file).is_file() for file in corpus.files)
     for benchmark in corpus.benchmarks:
         assert set(corpus.samples[benchmark]) <= {"train", "test", ""}
     for row, name in enumerate(corpus.samples["name"]):

@@ -201,7 +201,7 @@ def test_ntu60_says_what_it_left_out(raw: Path, write_person: Callable[..., Path
     corpus = ntu60(raw)
     nothing_given, strange, others = corpus.notes
     assert OWNERS_FILE in nothing_given and "none was left out" in nothing_given
-    assert strange == "1 recordings left out, not named SsssCcccPpppRrrrAaaa: holiday"
+    assert strange == "1 recording left out, not named SsssCcccPpppRrrrAaaa: holiday"
     assert others == f"2 recordings left out, of actions other than A001 to A060: S001C001P001R001A000, {NAMES[3]}"
     assert corpus.surplus == ("S001C001P001R001A000", NAMES[3], "holiday")
 
@@ -219,7 +219,7 @@ def test_ntu60_leaves_out_what_the_owners_list(raw: Path, tmp_path: Path, place:
     assert corpus.samples["name"].tolist() == [NAMES[0], NAMES[2]]
     assert corpus.notes[:2] == (
         f"2 names in the owners' list {paths[place].name}",
-        f"1 recordings left out, named in the owners' list: {NAMES[1]}",
+        f"1 recording left out, named in the owners' list: {NAMES[1]}",
     )
 
 
@@ -279,7 +279,7 @@ def test_ntu_files_that_are_named_otherwise(raw: Path, write_person: Callable[..
         pass
     corpus = ntu60(raw)
     assert corpus.samples["name"].tolist() == list(NAMES[:3])
-    assert corpus.read(1).name == NAMES[1] and corpus.files[1].suffix == ".SKELETON"
+    assert corpus.read(1).name == NAMES[1] and Path(corpus.files[1]).suffix == ".SKELETON"
     strange = sorted([copied, accented, arabic, NAMES[0].lower(), r"S001\xff"])
     assert corpus.surplus == tuple(sorted([*strange, NAMES[3]]))
     assert corpus.notes[1] == f"5 recordings left out, not named SsssCcccPpppRrrrAaaa: {', '.join(strange)}"
@@ -299,7 +299,7 @@ def test_ntu_folders_and_links(raw: Path, tmp_path: Path, write_person: Callable
     corpus = ntu60(raw)
     assert corpus.samples["name"].tolist() == sorted([*NAMES[:3], inside.stem, elsewhere.stem])
     assert corpus.surplus == ("S005C001P001R001A001", NAMES[3])
-    assert corpus.notes[-1] == "1 recordings left out, no files, or links that lead nowhere: S005C001P001R001A001"
+    assert corpus.notes[-1] == "1 recording left out, no files, or links that lead nowhere: S005C001P001R001A001"
     assert all(corpus.read(row).frames.any() for row in range(5))
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hiclr.data.recordings.ntu import read_ntu_skeleton
+from hiclr.data.recordings.ntu import _any_frames, _usual_frames, read_ntu_skeleton
+from writers.ntu import ntu_text
 
 FIRST, NEIGHBOUR = "72057594037944738", "72057594037944739"  # one number in float64
 
@@ -161,3 +162,112 @@ def test_ntu_changed_bytes_end_in_an_array_or_a_sentence(tmp_path: Path, write_p
             assert str(error).startswith("noise.skeleton line ")
             outcomes[False] += 1
     assert min(outcomes.values()) > 0
+
+
+# --- all lines at once, or line by line: both read alike --------------------------------------------------------------
+
+
+def recorded(rng: np.random.Generator, frames: int = 12, bodies: int = 3) -> bytes:
+    """A text as recorders write it, of people who come and go, with coordinates of any size."""
+    people = [str(int(FIRST) + int(number)) for number in rng.permutation(9)[:bodies]]
+    content = [
+        [(body, rng.normal(0, 1, (25, 3)) * 10.0 ** rng.integers(-7, 2, (25, 3))) for body in rng.permutation(people)]
+        for _ in range(frames)
+    ]
+    return ntu_text([seen[: rng.integers(bodies + 1)] for seen in content]).encode()
+
+
+def with_numbers(text: bytes, rng: np.random.Generator, numbers: list[str]) -> bytes:
+    """Some coordinates of the text replaced."""
+    lines = text.decode().split("\n")
+    for at, line in enumerate(lines):
+        words = line.split(" ")
+        if len(words) == 12 and rng.random() < 0.5:
+            words[rng.integers(3)] = str(rng.choice(numbers))
+            lines[at] = " ".join(words)
+    return "\n".join(lines).encode()
+
+
+NUMBERS = [
+    "0",
+    "-0",
+    "0.0",
+    "-0.0",
+    "7",
+    "12.5",
+    "+1.5",
+    ".5",
+    "5.",
+    "1e-05",
+    "-7.2e-3",
+    "1E2",
+    "0.12345678",
+    "-9.99999999",
+]
+NUMBERS += [
+    "0.00012345678901234",
+    "0.000123456789012345678",
+    "-0.30000000000000004",
+    "9.99999999999999",
+    "nan",
+    "1e400",
+]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_ntu_at_once_is_line_by_line_is_a_slow_loop(tmp_path: Path, seed: int, end: str) -> None:
+    rng = np.random.default_rng(seed)
+    text = with_numbers(recorded(rng), rng, NUMBERS if seed else NUMBERS[:3]).replace(b"\n", end.encode())
+    at_once = _usual_frames(text)
+    assert at_once is not None
+    (tmp_path / "a.skeleton").write_bytes(text)
+    for other in (_any_frames(text, "a"), slowly(tmp_path / "a.skeleton")):
+        np.testing.assert_array_equal(at_once, other)
+        np.testing.assert_array_equal(np.signbit(at_once), np.signbit(other))
+
+
+@pytest.mark.parametrize("text", [b"0\n", b"0", b"3\n0\n0\n0\n"])
+def test_ntu_at_once_without_anything_in_it(text: bytes) -> None:
+    at_once = _usual_frames(text)
+    assert at_once is not None
+    assert at_once.shape == _any_frames(text, "a").shape
+
+
+@pytest.mark.parametrize(
+    "number", ["1.2.3", "--1.2", "-", "1.-2", "1,5", "0x1.8", "1.5f", "1#.QNAN", "1_0.5", "1.0_5", "l.5"]
+)
+def test_ntu_no_number_is_no_number_either_way(number: str) -> None:
+    rng = np.random.default_rng(0)
+    text = with_numbers(recorded(rng), rng, [number])
+    assert _usual_frames(text) is None
+    with pytest.raises(ValueError, match="expected the 12 numbers of a joint"):
+        _any_frames(text, "a")
+
+
+def test_ntu_what_is_read_at_once_is_read_alike_line_by_line() -> None:
+    rng = np.random.default_rng(1)
+    whole = recorded(rng, frames=3)
+    read = 0
+    for _ in range(1500):
+        text = bytearray(whole)
+        start = rng.integers(len(text))
+        hurt = rng.integers(5)
+        if hurt == 0:  # another byte
+            text[start] = rng.integers(256)
+        elif hurt == 1:  # one of those that make the form
+            text[start : start + 1] = bytes(rng.choice(list(b" \n\r\t.-0123456789\x0b\x1c\x85\xa0"), rng.integers(3)))
+        elif hurt == 2:  # lost
+            del text[start : start + rng.integers(1, 200)]
+        elif hurt == 3:  # said twice
+            text[start:start] = text[start : start + rng.integers(1, 200)]
+        else:  # whole lines moved
+            lines = bytes(text).split(b"\n")
+            a, b = rng.integers(0, len(lines), 2)
+            lines[a], lines[b] = lines[b], lines[a]
+            text = bytearray(b"\n".join(lines))
+        at_once = _usual_frames(bytes(text))
+        if at_once is not None:
+            np.testing.assert_array_equal(at_once, _any_frames(bytes(text), "a"))
+            read += bytes(text) != whole
+    assert 100 < read < 1400

@@ -135,6 +135,23 @@ def test_ragged_cut_file(ragged_arrays: dict[str, Any], write_ragged: Callable[.
         open_ragged(path.with_name("other.npz"))
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_ragged_damaged_frames(ragged_arrays: dict[str, Any], tmp_path: Path, save: Callable[..., None]) -> None:
+    path = tmp_path / "mine.npz"
+    save(path, **ragged_arrays)
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1  # frames come first
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"mine\.npz: no .npz of plain arrays \(frames: "):
+        open_ragged(path)
+
+
+def test_ragged_frames_in_fortran_order(ragged_arrays: dict[str, Any], write_ragged: Callable[..., Path]) -> None:
+    frames = ragged_arrays["frames"]
+    file = open_ragged(write_ragged(ragged_arrays | {"frames": np.asfortranarray(frames)}))
+    np.testing.assert_array_equal(file.read(2).frames, frames[5:12])
+
+
 def test_ragged_single_array(tmp_path: Path) -> None:
     path = tmp_path / "one.npy"
     np.save(path, np.zeros(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class Corpus:
             benchmarks.
         read: row number -> the recording; ValueError where its file is damaged. Rows are read in ascending order by
             several processes, each from a copy of this object.
-        files: the raw files, to see whether they were changed.
+        files: the raw files, to see whether they were changed. 100,000 are better kept as text, a fifth of a Path.
         fingerprint: changes when the raw files change (names and sizes for folders, contents for one file).
         synthetic: whether the movements were computed rather than recorded.
         planar: whether the third coordinate is missing (zero), so that nobody can be turned to face the camera.
@@ -46,7 +47,7 @@ class Corpus:
     bodies: int
     samples: pd.DataFrame
     read: Callable[[int], Recording]
-    files: tuple[Path, ...]
+    files: tuple[Path | str, ...]
     fingerprint: str
     synthetic: bool = False
     planar: bool = False
@@ -61,19 +62,23 @@ def left_out(why: str, names: Sequence[str]) -> Iterator[str]:
     """A sentence for `Corpus.notes`, none where no name was left out."""
     if names:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        yield f"{len(names)} recordings left out, {why}: {shown}"
+        yield f"{len(names)} recording{'s'[: len(names) != 1]} left out, {why}: {shown}"
 
 
-def names_and_sizes(paths: Iterable[Path]) -> str:
+def names_and_sizes(paths: Iterable[Path | str]) -> str:
     """A fingerprint of files that are too many to be read for it."""
     digest = hashlib.sha256()
-    for path in paths:
+    for path in map(Path, paths):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
     return digest.hexdigest()
 
 
 def contents(path: Path) -> str:
-    """A fingerprint of one file."""
+    """A fingerprint of one file; that of a zip archive (`.npz`) is made of the checksums in it, as it may be large."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = [(entry.filename, entry.file_size, entry.CRC) for entry in archive.infolist()]
+        return hashlib.sha256(repr(entries).encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -136,7 +136,7 @@ class _Folder(NamedTuple):
     """The `.skeleton` files at and below a folder, by name."""
 
     root: Path
-    files: dict[str, Path]
+    files: dict[str, str]
     no_files: tuple[str, ...]
     marked: bool
 
@@ -156,7 +156,7 @@ def _scan(raw: Path | str) -> _Folder:
     root = Path(raw)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}")
-    files: dict[str, Path] = {}
+    files: dict[str, str] = {}
     no_files: list[str] = []
     marked = False
     for entry in _entries(root, set()):
@@ -167,9 +167,9 @@ def _scan(raw: Path | str) -> _Folder:
         if not entry.is_file():
             no_files.append(name)
         elif name in files:
-            raise ValueError(f"{name} occurs twice below {root}: {files[name]} and {_readable(entry.path)}")
+            raise ValueError(f"{name} occurs twice below {root}: {_readable(files[name])} and {_readable(entry.path)}")
         else:
-            files[name] = Path(entry.path)
+            files[name] = entry.path
     if not files:
         raise ValueError(f"no .skeleton files in {root}")
     return _Folder(root, files, tuple(sorted(no_files)), marked)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hiclr.data.recordings.base import Recording
+from hiclr.data.recordings.words import Words
 
 NTU_JOINTS = 25
 NTU_JOINT_FIELDS = 12
+NTU_BODY_FIELDS = 10
 # Kinect tracks six bodies at a time and a lost one returns under a new id: real files stay far below this,
 # and a hostile one cannot ask for frames x ids of memory.
 NTU_MAX_BODIES = 100
+
+_FIELDS_OF_BODY = np.array([NTU_BODY_FIELDS, 1, *[NTU_JOINT_FIELDS] * NTU_JOINTS])  # of its lines in one frame
 
 
 def read_ntu_skeleton(path: Path | str) -> Recording:
@@ -26,49 +31,133 @@ def read_ntu_skeleton(path: Path | str) -> Recording:
             the sentence names file and line.
     """
     path = Path(path)
-    text = _Lines(path)
+    text = path.read_bytes()
+    frames = _usual_frames(text)
+    return Recording(path.stem, _any_frames(text, path.name) if frames is None else frames)
+
+
+def _frames(
+    num_frames: int, places: Sequence[tuple[int, int]], joints: NDArray[np.float32], tracks: int
+) -> NDArray[np.float32]:
+    """The joints of all bodies, one after the other, at their places (frame, track)."""
+    frames = np.zeros((num_frames, tracks, NTU_JOINTS, 3), np.float32)
+    frame_of, track_of = np.array(places, np.intp).reshape(-1, 2).T
+    frames[frame_of, track_of] = joints.reshape(-1, NTU_JOINTS, 3)
+    return frames
+
+
+# --- the usual text: all lines at once --------------------------------------------------------------------------------
+
+
+def _usual_frames(text: bytes) -> NDArray[np.float32] | None:
+    """The frames (F, M, 25, 3) of a text written as recorders write it; None for any other, right or wrong.
+
+    `_any_frames` reads those, and tells what is wrong. What is read here, it would read alike.
+    """
+    words = Words.of(text)
+    if words is None:
+        return None
+    lines = _usual_lines(words)
+    if lines is None:
+        return None
+    bodies, body_lines = lines
+    ids = words.at(words.line_ends[body_lines[:, 0]] - NTU_BODY_FIELDS + 1)
+    tracks = {body_id: track for track, body_id in enumerate(dict.fromkeys(ids))}
+    frame_of = np.repeat(np.arange(len(bodies)), bodies).tolist()
+    places = [(frame, tracks[body_id]) for frame, body_id in zip(frame_of, ids, strict=True)]
+    joints = _usual_joints(words, words.line_ends[body_lines[:, 2:].ravel()])
+    if joints is None or len(tracks) > NTU_MAX_BODIES or len(set(places)) < len(places):
+        return None
+    return _frames(len(bodies), places, joints, len(tracks))
+
+
+def _usual_lines(words: Words) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+    """How many bodies each frame has, (F,), and which lines are theirs, (bodies of all frames, 27).
+
+    None unless every line has the fields that these numbers ask of it.
+    """
+    fields = np.diff(words.line_ends, prepend=-1)
+    after_id = np.append(False, fields[:-1] == NTU_BODY_FIELDS)
+    counts = np.flatnonzero((fields == 1) & ~after_id)  # the lines with the number of frames, then of bodies
+    bodies = words.digits(words.line_ends[counts[1:]])
+    lines_before = np.arange(len(bodies)) + len(_FIELDS_OF_BODY) * (np.cumsum(bodies) - bodies)
+    of_bodies = np.delete(np.arange(len(fields)), counts)
+    if (
+        (bodies < 0).any()
+        or len(of_bodies) != len(_FIELDS_OF_BODY) * bodies.sum()
+        or not np.array_equal(counts, np.append(0, 1 + lines_before))
+    ):
+        return None
+    body_lines = of_bodies.reshape(-1, len(_FIELDS_OF_BODY))
+    num_frames, *num_joints = words.at(words.line_ends[np.append(0, body_lines[:, 1])])
+    if (
+        num_frames != b"%d" % len(bodies)
+        or any(number != b"%d" % NTU_JOINTS for number in num_joints)
+        or (fields[body_lines] != _FIELDS_OF_BODY).any()
+    ):
+        return None
+    return bodies, body_lines
+
+
+def _usual_joints(words: Words, last: NDArray[np.intp]) -> NDArray[np.float32] | None:
+    """The coordinates (J, 3) in J lines of a joint, of which `last` are the last words; None for other lines."""
+    first = last - NTU_JOINT_FIELDS + 1
+    values = words.decimals((first[:, None] + np.arange(3)).ravel()).reshape(-1, 3)
+    joints = values.astype(np.float32)
+    x, y, z = values.T
+    odd = np.flatnonzero(np.isnan(x + y + z) | (words.digits(last) < 0))  # such as 4.2e-05: in one line of a file or so
+    if len(odd):
+        try:
+            joints[odd] = _joint_numbers(words.at(first[odd], last[odd]))
+        except ValueError:
+            return None
+    return joints
+
+
+# --- any text: line by line -------------------------------------------------------------------------------------------
+
+
+def _any_frames(text: bytes, name: str) -> NDArray[np.float32]:
+    """The frames (F, M, 25, 3), or the sentence that says what is wrong in which line of the file `name`."""
+    lines = _Lines(text, name)
     tracks: dict[bytes, int] = {}  # ids stay text: float64 confuses neighbouring 17-digit numbers
     places: list[tuple[int, int]] = []
     joint_rows: list[bytes] = []
     first_rows: list[int] = []
-    num_frames = text.count("frames", lines_each=1)
+    num_frames = lines.count("frames", lines_each=1)
     for frame in range(num_frames):
         seen = set()
-        for _ in range(text.count("bodies", lines_each=2)):
-            body_id = text.lines[text.at].split(None, 1)[0]
+        for _ in range(lines.count("bodies", lines_each=2)):
+            body_id = lines.lines[lines.at].split(None, 1)[0]
             if body_id in seen:
-                raise text.error(text.at, f"body {_shown(body_id)} occurs twice in frame {frame + 1}")
+                raise lines.error(lines.at, f"body {_shown(body_id)} occurs twice in frame {frame + 1}")
             seen.add(body_id)
             places.append((frame, tracks.setdefault(body_id, len(tracks))))
             if len(tracks) > NTU_MAX_BODIES:
-                raise text.error(text.at, f"more than {NTU_MAX_BODIES} different bodies in one recording")
-            text.at += 1
-            text.count("joints", lines_each=1, exactly=NTU_JOINTS)
-            first_rows.append(text.at)
-            joint_rows += text.lines[text.at : text.at + NTU_JOINTS]
-            text.at += NTU_JOINTS
-    if text.at < len(text.lines):
-        raise text.error(text.at, f"the text goes on after the last of {num_frames} frames")
-    frames = np.zeros((num_frames, len(tracks), NTU_JOINTS, 3), np.float32)
-    if places:
-        try:
-            joints = _joint_numbers(joint_rows)
-        except ValueError:
-            row = next(i for i, line in enumerate(joint_rows) if not _is_joint(line))
-            at = first_rows[row // NTU_JOINTS] + row % NTU_JOINTS
-            problem = f"expected the {NTU_JOINT_FIELDS} numbers of a joint, got {_shown(joint_rows[row])}"
-            raise text.error(at, problem) from None
-        frame_of, track_of = np.array(places).T
-        frames[frame_of, track_of] = joints.reshape(-1, NTU_JOINTS, 3)
-    return Recording(path.stem, frames)
+                raise lines.error(lines.at, f"more than {NTU_MAX_BODIES} different bodies in one recording")
+            lines.at += 1
+            lines.count("joints", lines_each=1, exactly=NTU_JOINTS)
+            first_rows.append(lines.at)
+            joint_rows += lines.lines[lines.at : lines.at + NTU_JOINTS]
+            lines.at += NTU_JOINTS
+    if lines.at < len(lines.lines):
+        raise lines.error(lines.at, f"the text goes on after the last of {num_frames} frames")
+    try:
+        joints = _joint_numbers(joint_rows)
+    except ValueError:
+        row = next(i for i, line in enumerate(joint_rows) if not _is_joint(line))
+        at = first_rows[row // NTU_JOINTS] + row % NTU_JOINTS
+        problem = f"expected the {NTU_JOINT_FIELDS} numbers of a joint, got {_shown(joint_rows[row])}"
+        raise lines.error(at, problem) from None
+    return _frames(num_frames, places, joints, len(tracks))
 
 
 class _Lines:
     """The lines of a text that are not blank, and how far they have been read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._all = path.read_bytes().splitlines()
+    def __init__(self, text: bytes, name: str) -> None:
+        self._name = name
+        self._all = text.splitlines()
         self.lines = [line for line in self._all if line and not line.isspace()]
         self.at = 0
 
@@ -92,10 +181,12 @@ class _Lines:
         """The sentence for non-blank line `at`, counted as an editor counts."""
         numbers = [i for i, line in enumerate(self._all, 1) if line and not line.isspace()]
         number = numbers[at] if at < len(numbers) else len(self._all) + 1
-        return ValueError(f"{self.path.name} line {number}: {problem}")
+        return ValueError(f"{self._name} line {number}: {problem}")
 
 
 def _joint_numbers(rows: list[bytes]) -> NDArray[np.float32]:
+    if not rows:
+        return np.empty((0, 3), np.float32)
     # the last column is read only so that a line that was cut is found
     values: NDArray[np.float64] = np.loadtxt(rows, usecols=(0, 1, 2, NTU_JOINT_FIELDS - 1), comments=None, ndmin=2)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiclr.data.recordings.archive import Npz, Rows, open_npz
 from hiclr.data.recordings.base import Recording
 from hiclr.skeleton import SKELETONS, Skeleton
 
@@ -28,7 +26,7 @@ class RaggedFile:
 
     Args:
         name: `dataset` of the file's meta text, or the file's stem.
-        frames: (F, M, V, 3), floating point in metres or whole numbers.
+        frames: (F, M, V, 3), floating point in metres or whole numbers; it stays on disk.
         scale: metres per unit of `frames`.
         offsets: (N+1,); sequence i is frames[offsets[i]:offsets[i+1]].
         samples: N rows: name, label, subject, camera, setup (0 where not stated), further columns of the file, and one
@@ -40,7 +38,7 @@ class RaggedFile:
     """
 
     name: str
-    frames: NDArray[Any]
+    frames: Rows
     scale: float
     offsets: NDArray[np.int64]
     samples: pd.DataFrame
@@ -62,61 +60,45 @@ def open_ragged(path: Path | str) -> RaggedFile:
         FileNotFoundError: there is no such file.
         ValueError: it is no `.npz`, holds pickles, or what it holds does not fit together.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    arrays = _load_npz(path)
-    try:
-        return _ragged(arrays, path.stem)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    with open_npz(path) as arrays:
+        return _ragged(arrays, Path(path).stem)
 
 
-def _load_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise ValueError("it is a single array")
-        with archive:
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is no .npz of plain arrays ({error})") from None
-
-
-def _ragged(arrays: Mapping[str, NDArray[Any]], stem: str) -> RaggedFile:
+def _ragged(arrays: Npz, stem: str) -> RaggedFile:
     for key in ("frames", "offsets", "label", "class_names"):
         if key not in arrays:
             raise ValueError(f"lacks the key {key!r}; it holds {', '.join(arrays)}")
-    frames, offsets = arrays["frames"], _vector(arrays, "offsets", "iu").astype(np.int64)
-    if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape[1:]:
-        raise ValueError(f"frames must be (frames, bodies, joints, 3), got {frames.shape}")
-    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(frames) or (np.diff(offsets) < 0).any():
-        raise ValueError(f"offsets must rise from 0 to the {len(frames)} frames, one more than there are sequences")
+    shape, offsets = arrays.header("frames").shape, _vector(arrays, "offsets", "iu").astype(np.int64)
+    if len(shape) != 4 or shape[3] != 3 or 0 in shape[1:]:
+        raise ValueError(f"frames must be (frames, bodies, joints, 3), got {shape}")
+    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != shape[0] or (np.diff(offsets) < 0).any():
+        raise ValueError(f"offsets must rise from 0 to the {shape[0]} frames, one more than there are sequences")
     meta = _meta(arrays)
     name = str(meta.get("dataset", stem))
     class_names = tuple(map(str, _vector(arrays, "class_names", "U")))
     samples, benchmarks = _ragged_samples(arrays, len(offsets) - 1, len(class_names))
-    skeleton = _ragged_skeleton(arrays, name, frames.shape[2])
-    return RaggedFile(name, frames, _scale(arrays), offsets, samples, benchmarks, class_names, skeleton, meta)
+    skeleton = _ragged_skeleton(arrays, name, shape[2])
+    scale = _scale(arrays)
+    return RaggedFile(name, arrays.rows("frames"), scale, offsets, samples, benchmarks, class_names, skeleton, meta)
 
 
-def _vector(arrays: Mapping[str, NDArray[Any]], key: str, kinds: str, size: int | None = None) -> NDArray[Any]:
+def _vector(arrays: Npz, key: str, kinds: str, size: int | None = None) -> NDArray[Any]:
     names = {"b": "bool", "i": "whole numbers", "u": "unsigned", "f": "numbers", "U": "text"}
-    array = arrays[key]
-    if array.ndim != 1 or (size is not None and len(array) != size):
-        raise ValueError(f"{key} must be ({'any' if size is None else size},), got {array.shape}")
-    if array.dtype.kind not in kinds:
-        raise ValueError(f"{key} must hold {' or '.join(names[kind] for kind in kinds)}, got {array.dtype}")
-    return array
+    header = arrays.header(key)
+    if len(header.shape) != 1 or (size is not None and header.shape != (size,)):
+        raise ValueError(f"{key} must be ({'any' if size is None else size},), got {header.shape}")
+    if header.dtype.kind not in kinds:
+        raise ValueError(f"{key} must hold {' or '.join(names[kind] for kind in kinds)}, got {header.dtype}")
+    return arrays[key]
 
 
-def _scale(arrays: Mapping[str, NDArray[Any]]) -> float:
-    kind = arrays["frames"].dtype.kind
-    if kind not in "fiu":
-        raise ValueError(f"frames must hold numbers, got {arrays['frames'].dtype}")
+def _scale(arrays: Npz) -> float:
+    dtype = arrays.header("frames").dtype
+    if dtype.kind not in "fiu":
+        raise ValueError(f"frames must hold numbers, got {dtype}")
     if "scale" not in arrays:
-        if kind != "f":
-            raise ValueError(f"frames are {arrays['frames'].dtype}, so `scale` (metres per unit) must be in the file")
+        if dtype.kind != "f":
+            raise ValueError(f"frames are {dtype}, so `scale` (metres per unit) must be in the file")
         return 1.0
     scale = arrays["scale"]
     if scale.shape != () or scale.dtype.kind not in "fiu" or not 0 < float(scale) < np.inf:
@@ -124,7 +106,7 @@ def _scale(arrays: Mapping[str, NDArray[Any]]) -> float:
     return float(scale)
 
 
-def _meta(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def _meta(arrays: Npz) -> dict[str, Any]:
     if "meta" not in arrays:
         return {}
     try:
@@ -136,9 +118,7 @@ def _meta(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     return meta
 
 
-def _ragged_samples(
-    arrays: Mapping[str, NDArray[Any]], size: int, num_classes: int
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _ragged_samples(arrays: Npz, size: int, num_classes: int) -> tuple[pd.DataFrame, tuple[str, ...]]:
     labels = _vector(arrays, "label", "iu", size)
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(outside):
@@ -153,7 +133,7 @@ def _ragged_samples(
             continue
         if key.startswith("split_"):
             splits[key.removeprefix("split_")] = _sides(_vector(arrays, key, "biu", size), key)
-        elif key not in _COLUMNS and arrays[key].shape != (size,):
+        elif key not in _COLUMNS and arrays.header(key).shape != (size,):
             continue  # a fact of the file, not of its sequences
         elif key in _PREPARED_COLUMNS or (key == "view" and "camera" in arrays):
             raise ValueError(f"the column {key!r} is taken: rename it")
@@ -176,7 +156,7 @@ def _sides(split: NDArray[Any], key: str) -> NDArray[Any]:
     return np.where(split == 1, "train", np.where(split == 0, "test", ""))
 
 
-def _ragged_skeleton(arrays: Mapping[str, NDArray[Any]], name: str, num_joints: int) -> Skeleton:
+def _ragged_skeleton(arrays: Npz, name: str, num_joints: int) -> Skeleton:
     if "joint_names" not in arrays and "parent" not in arrays:
         known = [skeleton for skeleton in SKELETONS.values() if skeleton.num_joints == num_joints]
         if len(known) != 1:

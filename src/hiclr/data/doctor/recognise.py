@@ -1,0 +1,173 @@
+"""What lies at a path, told by names alone, and how it is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Callable, Collection, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiclr.data import corpora
+from hiclr.data.corpora.base import Corpus
+from hiclr.data.corpora.ntu import ntu_name, synthetic
+from hiclr.data.folder import ABOUT, SEQUENCES, PreparedFolder
+from hiclr.data.recordings.base import Recording
+from hiclr.data.synthetic import MARKER
+
+PREPARED = "prepared"
+
+Names = Collection[str]
+"""Paths of the files in a folder, relative to it; or the keys of an `.npz`."""
+
+
+def _some(pattern: str) -> Callable[[Names], bool]:
+    form = re.compile(pattern)
+    return lambda names: any(map(form.fullmatch, names))
+
+
+def _some_of_ntu120_alone(names: Names) -> bool:
+    parsed = (ntu_name(Path(name).stem) for name in names if name.endswith(".skeleton"))
+    return any(numbers and (numbers.setup > 17 or numbers.action > 60) for numbers in parsed)
+
+
+# the first whose rule holds
+FOLDERS: dict[str, Callable[[Names], bool]] = {
+    PREPARED: lambda names: ABOUT in names or SEQUENCES in names,
+    "synthetic": _some(rf"(.*/)?{re.escape(MARKER)}"),
+    "ntu120": _some_of_ntu120_alone,
+    "ntu60": _some(r".*\.skeleton"),
+    "nwucla": _some(r"(.*/)?a\d+_s\d+_e\d+_v\d+\.json"),
+    "utdmhad": _some(r"(.*/)?a\d+_s\d+_t\d+_skeleton\.mat"),
+    "pkummd2": _some(r"(.*/)?A\d+N\d+-[LMR]\.txt"),
+    "pkummd1": _some(r"(.*/)?\d{4}-[LMR]\.txt"),
+    "clips": _some(r"(?i).*\.(npy|csv)"),
+}
+ARCHIVES: dict[str, Callable[[Names], bool]] = {
+    "ctrgcn": lambda keys: "x_train" in keys,
+    "npz": lambda keys: "frames" in keys or "offsets" in keys,
+}
+_PICKLES = (".pkl", ".pickle")
+_READABLE = (
+    "a folder that `hiclr prepare` made, of NTU .skeleton files, of PKU-MMD .txt, NW-UCLA .json or UTD-MHAD .mat "
+    "files or of .npy or .csv clips; or one .npz (ragged or CTR-GCN) or .pkl (PYSKL)"
+)
+
+
+def recognise(path: Path) -> str:
+    """The kind of data at a path: "prepared", "synthetic" or a verb of `hiclr prepare`.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: nothing there is known, or it is unfinished.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no file or folder {path}")
+    if path.is_dir() and path.suffix == ".partial":
+        raise ValueError(f"{path} is a preparation that did not finish: start `hiclr prepare` again to go on")
+    if path.is_dir():
+        names = _files_below(path)
+        kind = next((kind for kind, holds in FOLDERS.items() if holds(names)), None)
+        files = sorted(name for name in names if name.endswith((".npz", *_PICKLES)))
+        hint = f": it holds {', '.join(files[:3])}: name one of them" if files else ""
+    else:
+        kind, hint = _kind_of_file(path), ""
+    if kind is None:
+        raise ValueError(f"{path} is nothing that is known here{hint or f', which is {_READABLE}'}")
+    return kind
+
+
+def open_corpus(path: Path, kind: str, options: Mapping[str, Any]) -> Corpus:
+    """Opens what lies at a path as a corpus, a prepared folder too.
+
+    Args:
+        path: see `recognise`.
+        kind: what to take it for.
+        options: further arguments of the corpus' function, such as `missing` of ntu60 or `table` of clips.
+
+    Raises:
+        FileNotFoundError: something is missing.
+        ValueError: it is not of this kind.
+    """
+    return opener(kind, options)(path, **options)
+
+
+def opener(kind: str, options: Mapping[str, Any]) -> Callable[..., Corpus]:
+    """The function that reads a kind; ValueError where there is none or it has no such options."""
+    kinds = (*_OWN, *corpora.__all__)
+    if kind not in kinds:
+        raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(kinds)}")
+    function: Callable[..., Corpus] = _OWN[kind] if kind in _OWN else getattr(corpora, kind)
+    known = list(signature(function).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{kind} has no option {option!r}: it has {', '.join(known) or 'none'}")
+    return function
+
+
+def table_of(path: Path) -> Path | None:
+    """The table of a folder of clips: the one CSV in it or beside it whose header names `name` and `label`."""
+    found = [file for file in (*path.glob("*.csv"), *path.parent.glob("*.csv")) if _is_table(file)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_table(file: Path) -> bool:
+    with file.open("rb") as stream:
+        header = stream.readline(1 << 16).decode("utf-8-sig", "replace")
+    return {"name", "label"} <= {cell.strip(' "').lower() for cell in re.split("[,;\t]", header.strip())}
+
+
+def _files_below(root: Path) -> frozenset[str]:
+    found: set[str] = set()
+    for folder, _, names in os.walk(root, followlinks=True):
+        below = Path(folder).relative_to(root).as_posix()
+        found.update(names if below == "." else (f"{below}/{name}" for name in names))
+    return frozenset(found)
+
+
+def _kind_of_file(path: Path) -> str | None:
+    if path.suffix in _PICKLES:
+        return "pyskl"
+    if path.suffix != ".npz":
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            keys = {name.removesuffix(".npy") for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{path} is no .npz ({error})") from None
+    return next((kind for kind, holds in ARCHIVES.items() if holds(keys)), None)
+
+
+def _prepared(root: Path) -> Corpus:
+    """A prepared folder with its sequences as recordings (T, M, V, 3), so that the same checks look at them."""
+    folder = PreparedFolder.open(root)
+    about, names = folder.about, folder.samples["name"]
+
+    def read(row: int) -> Recording:
+        return Recording(str(names.iloc[row]), np.ascontiguousarray(folder.sequences[row].transpose(1, 3, 2, 0)))
+
+    dirty, notes = about.get("dirty", []), about.get("notes", [])
+    steps = [step["step"] for step in about.get("steps", [])]
+    return Corpus(
+        name=str(about["corpus"]),
+        skeleton=folder.skeleton,
+        class_names=folder.class_names,
+        benchmarks=folder.benchmarks,
+        bodies=about["bodies"],
+        samples=folder.samples,
+        read=read,
+        files=(folder.root / SEQUENCES,),
+        fingerprint=str(about.get("source_hash", "")),
+        synthetic=bool(about.get("synthetic", False)),
+        planar=bool(steps) and "face camera" not in steps,
+        published={benchmark: (sides[0], sides[1]) for benchmark, sides in about.get("published", {}).items()},
+        notes=(*(f"{one['what']} in {one['sequences']} sequences: {one['done']}" for one in dirty), *notes),
+        meta={"skipped": about.get("skipped", []), **about.get("source", {})},
+    )
+
+
+_OWN: dict[str, Callable[..., Corpus]] = {PREPARED: _prepared, "synthetic": synthetic}  # no verbs of `hiclr prepare`
