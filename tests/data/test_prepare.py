@@ -258,7 +258,7 @@ def test_a_second_start_has_nothing_to_do(tmp_path: Path) -> None:
     assert len(quietly(unreadable, tmp_path / "out").samples) == 4
     with pytest.raises(ValueError, match=r"other options \(frames 50, now 20\): choose another place"):
         quietly(corpus, tmp_path / "out", frames=20)
-    with pytest.raises(ValueError, match="source_hash differs"):
+    with pytest.raises(ValueError, match="raw files, labels, sides or units differ"):
         quietly(replace(corpus, fingerprint="changed"), tmp_path / "out")
     assert quietly(corpus, tmp_path / "out", frames=20, overwrite=True).sequences.shape[2] == 20
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -268,7 +268,7 @@ def test_labels_and_sides_belong_to_the_source(tmp_path: Path) -> None:
     corpus = corpus_of([clip(5)])
     quietly(corpus, tmp_path / "out")
     for column, value in (("label", 2), ("xsub", "train"), ("mood", 9)):
-        with pytest.raises(ValueError, match="source_hash differs"):
+        with pytest.raises(ValueError, match="raw files, labels, sides or units differ"):
             quietly(replace(corpus, samples=corpus.samples.assign(**{column: value})), tmp_path / "out")
 
 
@@ -415,5 +415,5 @@ def test_a_file_changed_at_the_same_size_is_noticed(tmp_path: Path, write_person
     text = files[0].read_text()
     files[0].write_text(text.replace("0.", "1.", 1))
     assert files[0].stat().st_size == size
-    with pytest.raises(ValueError, match=r"another source or with other options \(source_times differs"):
+    with pytest.raises(ValueError, match=r"another source or with other options \(raw files were written again"):
         quietly(ntu60(tmp_path / "raw"), tmp_path / "out")

@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 
 from hiclr.data.folder import ABOUT, SAMPLES, SEQUENCES, PreparedFolder
 
+_CHANGED = {
+    "source_hash": "raw files, labels, sides or units differ",
+    "source_times": "raw files were written again",
+}
 _NPY_HEADER = 128  # bytes, whatever the number of sequences, which is known only at the end
 
 
@@ -68,8 +72,7 @@ class FolderWriter:
         changed = {key: value for key, value in self._recipe.items() if there.get(key) != value}
         if changed and not overwrite:
             difference = "; ".join(
-                f"{key} differs" if key.startswith("source_") else f"{key} {there.get(key)!r}, now {value!r}"
-                for key, value in changed.items()
+                _CHANGED.get(key) or f"{key} {there.get(key)!r}, now {value!r}" for key, value in changed.items()
             )
             raise ValueError(
                 f"{self._shown} was prepared from another source or with other options ({difference}): "

@@ -1,7 +1,7 @@
 """Pickles of NumPy arrays and plain containers, read without calling anything that they name.
 
-The unpickler is the library's own, in which only the handful of names with which NumPy writes arrays have a meaning,
-and that one is ours.
+The unpickler is Python's, in which the handful of names with which NumPy writes arrays mean something of ours, and no
+other name means anything.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,8 +46,8 @@ def read_pickle(path: Path | str) -> Any:
     with path.open("rb") as stream:
         try:
             return _Unpickler(stream, encoding="latin1").load()
-        except Exception as error:  # the library has many for what is no pickle
-            reason = str(error) or type(error).__name__
+        except Exception as error:  # the library has a dozen kinds for what is no pickle
+            reason = error if isinstance(error, ValueError) else repr(error)
             raise ValueError(f"{path} is no pickle of NumPy arrays and plain containers ({reason})") from None
 
 
@@ -56,8 +56,7 @@ class _DType:
 
     def __init__(self, code: Any, *_: Any) -> None:
         if not isinstance(code, str) or not re.fullmatch(r"[?biufcSU][0-9]{0,4}", code):
-            what = "objects" if code in ("O", "O8") else repr(code)
-            raise ValueError(f"it holds an array of {what}, not of numbers, bool or text")
+            raise ValueError(f"it holds an array of type {code!r}, not of numbers, bool or text")
         self.code = code
 
     def fill(self, state: Any) -> None:
@@ -121,11 +120,31 @@ _NAMES: dict[str, Any] = {
 _STOCK: Any = pickle._Unpickler.dispatch
 
 
-class _Unpickler(pickle._Unpickler):
-    """The unpickler written in Python: the one in C takes memory for the highest place a pickle numbers."""
+def _dict(unpickler: Any) -> None:
+    items = unpickler.pop_mark()  # before `append`, which is of the stack below the mark from then on
+    unpickler.append(_Dict(zip(items[::2], items[1::2], strict=True)))
 
-    stack: list[Any]
-    pop_mark: Callable[[], list[Any]]
+
+def _build(unpickler: Any) -> None:
+    state, target = unpickler.stack.pop(), unpickler.stack[-1]
+    if not isinstance(target, Array | _DType):
+        raise ValueError(f"it changes a {type(target).__name__}, which is no array")
+    target.fill(state)
+
+
+class _Unpickler(pickle._Unpickler):
+    """The one written in Python: the one in C takes memory for the highest place that a pickle numbers."""
+
+    dispatch: ClassVar[Any] = {
+        **_STOCK,
+        pickle.BUILD[0]: _build,
+        pickle.EMPTY_DICT[0]: lambda unpickler: unpickler.append(_Dict()),
+        pickle.DICT[0]: _dict,
+        pickle.EMPTY_SET[0]: _STOCK[pickle.EMPTY_LIST[0]],  # a set would hash what it holds
+        pickle.ADDITEMS[0]: _STOCK[pickle.APPENDS[0]],
+        pickle.FROZENSET[0]: _STOCK[pickle.LIST[0]],
+        pickle.BYTEARRAY8[0]: _STOCK[pickle.BINBYTES8[0]],  # a bytearray would be made before its bytes are there
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         dotted = f"{module}.{name}".replace("__builtin__.", "builtins.").replace("numpy._core.", "numpy.core.")
@@ -135,27 +154,3 @@ class _Unpickler(pickle._Unpickler):
 
     def get_extension(self, code: int) -> None:
         raise ValueError(f"it asks for extension {code}")
-
-    def _empty_dict(self) -> None:
-        self.stack.append(_Dict())
-
-    def _dict(self) -> None:
-        items = self.pop_mark()
-        self.stack.append(_Dict(zip(items[::2], items[1::2], strict=True)))
-
-    def _build(self) -> None:
-        state, target = self.stack.pop(), self.stack[-1]
-        if not isinstance(target, Array | _DType):
-            raise ValueError(f"it changes a {type(target).__name__}, which is no array")
-        target.fill(state)
-
-    dispatch: ClassVar[Any] = {
-        **_STOCK,
-        pickle.BUILD[0]: _build,
-        pickle.EMPTY_DICT[0]: _empty_dict,
-        pickle.DICT[0]: _dict,
-        pickle.EMPTY_SET[0]: _STOCK[pickle.EMPTY_LIST[0]],  # a set would hash what it holds
-        pickle.ADDITEMS[0]: _STOCK[pickle.APPENDS[0]],
-        pickle.FROZENSET[0]: _STOCK[pickle.LIST[0]],
-        pickle.BYTEARRAY8[0]: _STOCK[pickle.BINBYTES8[0]],  # a bytearray would be made before its bytes are there
-    }

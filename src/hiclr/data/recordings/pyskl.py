@@ -48,7 +48,7 @@ class PysklFile:
     @property
     def joints(self) -> int:
         """V."""
-        return self.annotations[0].keypoint.shape[2]
+        return int(self.annotations[0].keypoint.shape[2])
 
     @property
     def planar(self) -> bool:
@@ -58,7 +58,7 @@ class PysklFile:
     @property
     def bodies(self) -> int:
         """The largest M."""
-        return max(annotation.keypoint.shape[0] for annotation in self.annotations)
+        return max(len(annotation.keypoint) for annotation in self.annotations)
 
     def read(self, index: int) -> Recording:
         """Sequence `index`; see `from_pixels` for what becomes of pixels.
