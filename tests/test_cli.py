@@ -73,7 +73,13 @@ def test_help_lists_every_verb_without_importing_torch() -> None:
         ("fly", "no verb 'fly': choose of prepare"),
         ("prepare kinetics RAW OUT", "no verb 'prepare kinetics': choose of prepare"),
         ("prepare npz gone.npz data/x", "gone.npz"),
-        ("prepare npz mine.npz data/x --frames 0", "frames must be at least 1, got 0"),
+        (
+            "prepare npz mine.npz mine.npz/x",
+            "mine.npz/x.partial cannot be made (Not a directory): choose another place",
+        ),
+        (f"prepare npz mine.npz {'x' * 300}", f"{'x' * 300}: File name too long"),
+        ("doctor caf\udce9", "'caf\\udce9' is no UTF-8: rename it"),
+        ("prepare npz mine.npz data/x --frames 0", "frames must be from 1 to 10000, got 0"),
         ("pretrain", "the following arguments are required: data.root"),
         ("pretrain --data.root gone", "no folder gone: run `hiclr prepare` to make it"),
         ("pretrain --data.root data/mine --data.benchmark xview", "no benchmark 'xview': it has xsub"),
@@ -174,6 +180,19 @@ def test_commands_of_the_how_to_for_own_clips_run(here: Path) -> None:
     for command in said:
         run(command)
     assert Path("runs/mine/linear-xsub.json").is_file()
+
+
+def test_commands_of_the_data_page_run(here: Path) -> None:
+    synthesise("nturgbd_skeletons", subjects=2, repetitions=1, classes=["drink", "wave"])
+    Path("nturgbd_skeletons", MARKER).unlink()
+    main(["prepare", "ntu60", "nturgbd_skeletons", "data/ntu60"])
+    raw, prepared, clips = commands("docs/data.md")
+    for command in (raw, prepared):  # a part of a published corpus
+        with pytest.raises(SystemExit) as stopped:
+            run(command)
+        assert stopped.value.code == 1
+    run(clips)
+    assert {"schema", "findings", "counts", "next"} <= set(json.loads(Path("ntu60.json").read_text(encoding="utf-8")))
 
 
 def test_doctor_ends_with_1_when_a_result_would_be_spoilt(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

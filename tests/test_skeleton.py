@@ -289,6 +289,7 @@ def test_as_skeleton_passes_a_skeleton_through_and_knows_names() -> None:
         (("a", "b", "a"), (-1, 0, 0), {}, "joint names occur twice: a"),
         (("a", "b"), (-1,), {}, "2 joint names but 1 parents"),
         ((), (), {}, "exactly one root .* has 0"),
+        (tuple(map(str, range(2001))), tuple(range(-1, 2000)), {}, "2001 joints, more than 2000"),
         (("a", "b"), (-1, -1), {}, "exactly one root .* has 2"),
         (("a", "b"), (1, 0), {}, "exactly one root .* has 0"),
         (("a", "b"), (-1, 7), {}, r"parent 7 is no joint \(0\.\.1\)"),

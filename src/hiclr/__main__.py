@@ -25,14 +25,25 @@ def main(arguments: list[str] | None = None) -> None:
     if verb is None:
         _help_or_fail(arguments, summaries)
         return
+    for argument in arguments:
+        if argument != argument.encode(errors="replace").decode():  # bytes of a file name, which no file could state
+            _fail(f"{argument!a} is no UTF-8: rename it")
     try:
         _run(verb, arguments[len(verb.split()) :])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("HICLR_DEBUG"):
             raise
-        _fail(" ".join(str(error).split()))
+        _fail(" ".join(_sentence(error).split()))
     except KeyboardInterrupt:
         _fail("stopped", code=130)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "there is not enough memory: start fewer processes (--processes 1), or look for a file of huge size"
+    if isinstance(error, OSError) and error.filename is not None:  # the system's own, "[Errno 13] Permission ..."
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _run(verb: str, arguments: list[str]) -> None:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 Partition = Literal["published", "spatial"]
 
+MOST_JOINTS = 2000  # a face and two hands have some six hundred; what looks at all pairs would never end for more
+
 _FIELDS = ("name", "joints", "joint_names", "parents", "centre", "shoulders", "mirror")
 _NEEDED = "it needs joints (joint: parent), or the lists joint_names and parents"
 _SIDES = {"left": "right", "l": "r"}
@@ -52,6 +54,8 @@ class Skeleton:
     mirror: tuple[tuple[str, str], ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.num_joints > MOST_JOINTS:
+            raise ValueError(f"skeleton {self.name!r}: {self.num_joints} joints, more than {MOST_JOINTS}")
         duplicates = sorted({n for n in self.joint_names if self.joint_names.count(n) > 1})
         if duplicates:
             raise ValueError(f"skeleton {self.name!r}: joint names occur twice: {', '.join(duplicates)}")
@@ -96,7 +100,7 @@ class Skeleton:
         """The joint, its parent, ... up to the root."""
         path = [joint]
         while (parent := self.parents[path[-1]]) != -1:
-            if parent in path:
+            if len(path) == self.num_joints:
                 raise ValueError(f"skeleton {self.name!r}: parents of {self.joint_names[joint]!r} run in a circle")
             path.append(parent)
         return path

@@ -366,4 +366,5 @@ def test_actors_change_what_is_prepared(tmp_path: Path, write_ntu: Callable[...,
     assert by_order.samples["bodies"].tolist() == [2] and by_order.samples["length"].tolist() == [5]
     assert by_movement.samples["bodies"].tolist() == [1] and by_movement.samples["length"].tolist() == [20]
     assert not np.allclose(by_order.sequences, by_movement.sequences)
-    assert [fact["done"] for fact in by_movement.about["dirty"]] == ["those with the most movement kept"]
+    done = "pieces of one person joined, noise dropped, most movement kept"
+    assert [fact["done"] for fact in by_movement.about["dirty"]] == [done]

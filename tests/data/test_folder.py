@@ -75,6 +75,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "half": (lambda root: (root / "sequences.npy").unlink(), r"half-written \(no sequences.npy\)"),
     "no description": (lambda root: (root / "about.json").unlink(), r"half-written \(no about.json\)"),
     "description cut": (lambda root: os.truncate(root / "about.json", 30), "about.json is no JSON"),
+    "description nested too deep": (lambda root: (root / "about.json").write_text("[" * 100_000), "is no JSON"),
+    "notes are a number": (change_about(notes=5), "something else than expected as 'notes'"),
+    "a step without a name": (change_about(steps=[{}]), "something else than expected as 'steps'"),
+    "published is no pair": (change_about(published={"xsub": [1]}), "something else than expected as 'published'"),
     "description of something else": (lambda root: (root / "about.json").write_text("[]"), "states no schema"),
     "another schema": (change_about(schema=2), "about.json is of schema 2, this hiclr reads 1"),
     "no class names": (change_about(class_names=None), "lacks class_names"),
@@ -89,6 +93,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         "007 has label 2, outside the 2 class",
     ),
     "label is a word": (change_samples(lambda rows: rows.assign(label="walk")), "column label holds other things"),
+    "length is a word": (change_samples(lambda rows: rows.assign(length="long")), "column length holds other things"),
     "side unknown": (change_samples(lambda rows: rows.assign(xsub="Train")), "column 'xsub' holds 'Train'"),
     "table empty": (lambda root: os.truncate(root / "samples.csv", 0), "samples.csv cannot be read"),
 }

@@ -179,6 +179,13 @@ def test_what_cannot_be_used_is_counted_and_named(tmp_path: Path, capsys: pytest
     assert "... and 1 more, all named in about.json" in said
 
 
+def test_a_file_that_is_gone_stops_the_work(tmp_path: Path) -> None:
+    gone = FileNotFoundError(2, "No such file or directory", "r1.skeleton")
+    with pytest.raises(OSError, match=r"r1 cannot be read \(No such file or directory\): start again to go on"):
+        quietly(corpus_of([clip(3), gone]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_dirty_is_prepared_as_published_and_told(tmp_path: Path) -> None:
     gap, late, crowd = clip(8), clip(8, bodies=2), clip(8, bodies=3)
     gap[[0, 4]] = 0
@@ -220,8 +227,12 @@ def test_batch_without_a_body() -> None:
 
 
 def test_options_out_of_range(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="frames must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="frames must be from 1 to 10000, got 0"):
         quietly(corpus_of([clip(3)]), tmp_path / "out", frames=0)
+    with pytest.raises(ValueError, match="frames must be from 1 to 10000, got 10001"):
+        quietly(corpus_of([clip(3)]), tmp_path / "out", frames=10_001)
+    with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
+        quietly(corpus_of([clip(3)]), tmp_path / "out", processes=0)
     with pytest.raises(ValueError, match="actors must be one of 'file order', 'motion', got 'loudest'"):
         quietly(corpus_of([clip(3)]), tmp_path / "out", actors="loudest")
     nameless = Skeleton("nameless", tuple(f"j{i}" for i in range(25)), (-1, *range(24)))
@@ -258,7 +269,7 @@ def test_a_second_start_has_nothing_to_do(tmp_path: Path) -> None:
     assert len(quietly(unreadable, tmp_path / "out").samples) == 4
     with pytest.raises(ValueError, match=r"other options \(frames 50, now 20\): choose another place"):
         quietly(corpus, tmp_path / "out", frames=20)
-    with pytest.raises(ValueError, match="raw files, labels, sides or units differ"):
+    with pytest.raises(ValueError, match="raw files, labels, sides, units or skeleton differ"):
         quietly(replace(corpus, fingerprint="changed"), tmp_path / "out")
     assert quietly(corpus, tmp_path / "out", frames=20, overwrite=True).sequences.shape[2] == 20
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -268,7 +279,7 @@ def test_labels_and_sides_belong_to_the_source(tmp_path: Path) -> None:
     corpus = corpus_of([clip(5)])
     quietly(corpus, tmp_path / "out")
     for column, value in (("label", 2), ("xsub", "train"), ("mood", 9)):
-        with pytest.raises(ValueError, match="raw files, labels, sides or units differ"):
+        with pytest.raises(ValueError, match="raw files, labels, sides, units or skeleton differ"):
             quietly(replace(corpus, samples=corpus.samples.assign(**{column: value})), tmp_path / "out")
 
 
@@ -377,13 +388,14 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     chance = random.Random(0)
     kills = 0
     for again in range(8):
-        out = tmp_path / f"out{again}"
+        out, patience = tmp_path / f"out{again}", 0.2
         while not out.exists():
+            patience *= 1.1  # on a slow machine, too, it comes to an end
             process = get_context("fork").Process(
                 target=quietly, args=(replace(corpus, read=slowly), out), kwargs={"processes": 2}
             )
             process.start()
-            process.join(chance.uniform(0, 0.2))
+            process.join(chance.uniform(0, patience))
             if process.is_alive():
                 process.kill()
                 kills += 1

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hiclr.data.folder import PreparedFolder
-from hiclr.data.writer import _npy_header
-from writers.prepared import ABOUT, SEQUENCES, add, table, write_prepared, writer_of
+from hiclr.data.writer import FolderWriter, _npy_header
+from writers.prepared import ABOUT, RECIPE, SEQUENCES, add, table, write_prepared, writer_of
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_a_kill_leaves_chunks_that_are_taken_up(root: Path, tmp_path: Path) -> N
     assert bytes_below(out) == bytes_below(root)
 
 
-@pytest.mark.parametrize("damage", ["recipe", "array lost", "array short", "notes garbled"])
+@pytest.mark.parametrize("damage", ["recipe", "array lost", "array short", "notes garbled", "notes of others"])
 def test_chunks_that_do_not_fit_are_begun_anew(tmp_path: Path, damage: str) -> None:
     first = writer_of(tmp_path / "out", **({"frames": 5} if damage == "recipe" else {}))
     with first.locked():
@@ -71,6 +74,8 @@ def test_chunks_that_do_not_fit_are_begun_anew(tmp_path: Path, damage: str) -> N
         os.truncate(partial / "new" / "sequences.npy", 1000)
     if damage == "notes garbled":
         (partial / "progress.jsonl").write_bytes(b"\x00\x00\n")
+    if damage == "notes of others":
+        (partial / "progress.jsonl").write_bytes(b"null\n5\n")
     writer = writer_of(tmp_path / "out")
     with writer.locked():
         said = writer.start()
@@ -119,11 +124,34 @@ def test_a_full_disk_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_disk_is_not_filled_to_see_whether_it_has_room(tmp_path: Path) -> None:
+    writer = FolderWriter(tmp_path / "out", RECIPE, (3, 10**18, 25, 2), rows=9, chunk=3)
+    with pytest.raises(OSError, match=r"out needs [\d.]+ GB on disk, only"), writer.locked():
+        writer.start()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["link", "link/out"])
+def test_a_link_to_itself_is_no_place(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to("link")
+    writer = writer_of(tmp_path / name)
+    with pytest.raises((ValueError, OSError), match=r"choose another place"):
+        assert not writer.is_done()
+        with writer.locked():
+            pass
+
+
+def test_ends_of_lines_in_names_come_back(tmp_path: Path) -> None:
+    rows = table().assign(name=["a\rb", "a\nb", "a\r\nb", '"', "c,d"])
+    folder = PreparedFolder.open(write_prepared(tmp_path / "out", samples=rows))
+    pd.testing.assert_frame_equal(folder.samples, rows)
+
+
 def test_a_folder_of_another_recipe_is_replaced_only_when_told(root: Path) -> None:
     writer = writer_of(root, frames=5)
     with pytest.raises(ValueError, match=r"other options \(frames 4, now 5\): choose another place, or .* overwrite"):
         writer.is_done()
-    assert not writer.is_done(overwrite=True)
+    assert not writer_of(root, overwrite=True, frames=5).is_done()
     assert writer_of(root).is_done()
 
 
@@ -132,7 +160,7 @@ def test_a_broken_folder_is_replaced_only_when_told(root: Path) -> None:
     writer = writer_of(root)
     with pytest.raises(ValueError, match=r"half-written .*overwrite"):
         writer.is_done()
-    assert not writer.is_done(overwrite=True)
+    assert not writer_of(root, overwrite=True).is_done()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -144,7 +172,7 @@ def test_what_is_not_ours_is_never_replaced(tmp_path: Path, kind: str) -> None:
     else:
         out.touch()
     with pytest.raises(ValueError, match="holds other things than a prepared folder"):
-        writer_of(out).is_done(overwrite=True)
+        writer_of(out, overwrite=True).is_done()
 
 
 def test_a_partial_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
@@ -175,3 +203,56 @@ def test_no_rows_left_out_no_second_copy(tmp_path: Path) -> None:
         rows = table().iloc[[0] * 9].assign(name=[str(i) for i in range(9)])
         writer.finish(rows, ABOUT)
     assert (tmp_path / "out" / "sequences.npy").stat().st_ino == inode
+
+
+def test_what_comes_there_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    for overwrite in (False, True):
+        writer = writer_of(tmp_path / "out", overwrite=overwrite)
+        with writer.locked():
+            writer.start()
+            for chunk in range(3):
+                add(writer, chunk)
+            (tmp_path / "out").mkdir(exist_ok=True)
+            (tmp_path / "out" / "chapter1.tex").touch()
+            with pytest.raises(ValueError, match="holds other things than a prepared folder"):
+                writer.finish(table(), ABOUT)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["chapter1.tex"]
+    (tmp_path / "out" / "chapter1.tex").unlink()
+    writer = writer_of(tmp_path / "out")
+    with writer.locked():
+        assert "5 sequences are there" in writer.start()[0]
+        writer.finish(table(), ABOUT)
+    assert len(PreparedFolder.open(tmp_path / "out").samples) == 5
+
+
+def test_names_that_are_no_text_do_not_lose_the_work(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    root = write_prepared(tmp_path / "out", ABOUT | {"notes": [odd]}, table().assign(name=[odd, *"bcde"]))
+    assert PreparedFolder.open(root).samples["name"][0] == "caf\\udce9"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs fork")
+def test_many_at_once_end_with_one_folder(tmp_path: Path) -> None:
+    def make() -> None:
+        writer = writer_of(tmp_path / "out")
+        if writer.is_done():
+            return
+        with writer.locked():
+            if writer.is_done():
+                writer.abandon()
+                return
+            writer.start()
+            for chunk in range(3):
+                add(writer, chunk)
+            writer.finish(table(), ABOUT)
+
+    for _ in range(5):
+        processes = [get_context("fork").Process(target=make) for _ in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * 4
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        PreparedFolder.open(tmp_path / "out")
+        shutil.rmtree(tmp_path / "out")

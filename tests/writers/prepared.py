@@ -43,8 +43,8 @@ def table() -> pd.DataFrame:
 CHUNKS = (SEQUENCES[:2], SEQUENCES[:0], SEQUENCES[2:])  # of at most three: the first two leave gaps
 
 
-def writer_of(root: Path, **recipe: Any) -> FolderWriter:
-    return FolderWriter(root, RECIPE | recipe, SEQUENCES.shape[1:], rows=9, chunk=3)
+def writer_of(root: Path, overwrite: bool = False, **recipe: Any) -> FolderWriter:
+    return FolderWriter(root, RECIPE | recipe, SEQUENCES.shape[1:], rows=9, chunk=3, overwrite=overwrite)
 
 
 def add(writer: FolderWriter, chunk: int) -> None:

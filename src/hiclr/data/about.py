@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hiclr.data.actors import Actors
+from hiclr.data.actors import BRIEF, NEAR, OFTEN_WIDE, STILL, WIDE, WILD, Actors
 from hiclr.data.corpora.base import Corpus
 from hiclr.data.folder import ABOUT, COLUMNS, SCHEMA
 
@@ -42,9 +42,7 @@ def source_hash(corpus: Corpus) -> str:
 
 
 def source_times(files: Sequence[Path | str]) -> str:
-    """Tells files that were changed at the same size; the contents of a single one are in the corpus' fingerprint."""
-    if len(files) <= 1:
-        return ""
+    """Tells files that were changed at the same size."""
     digest = hashlib.sha256()
     for file in map(Path, files):
         digest.update(f"{file.name} {file.stat().st_mtime_ns}\n".encode())
@@ -77,8 +75,8 @@ def describe(
         "published": {benchmark: list(sides) for benchmark, sides in corpus.published.items()},
         "bodies": corpus.bodies,
         "steps": [
-            {"step": "choose actors", "actors": recipe["actors"], "bodies": corpus.bodies},
-            {"step": "valid length", "joint": joints[0], "body": 1},
+            {"step": "choose actors", "actors": recipe["actors"], "bodies": corpus.bodies, **_CHOICE[recipe["actors"]]},
+            {"step": "valid length", "frames": "as many as show body 1, from the start"},
             {"step": "centre", "joint": joints[corpus.skeleton.centre_joint]},
             {"step": "resample", "frames": recipe["frames"], "interpolation": "linear, half-pixel centres"},
             *([] if corpus.planar else [{"step": "face camera", "shoulders": [joints[left], joints[right]]}]),
@@ -100,6 +98,20 @@ def describe(
     }
 
 
+_CHOICE: dict[Actors, dict[str, Any]] = {
+    "file order": {},
+    "motion": {
+        "join tracks within metres": NEAR,
+        "undo switches": True,
+        "drop tracks of frames up to": BRIEF,
+        "drop tracks wider than height times": WIDE,
+        "in a share of frames from": OFTEN_WIDE,
+        "drop movement outside square metres": [STILL, WILD],
+        "drop frames without body 1": True,
+    },
+}
+
+
 def _dirty(kept: Sequence[Kept], actors: Actors) -> list[dict[str, Any]]:
     by_motion = actors == "motion"
     found = {
@@ -110,7 +122,9 @@ def _dirty(kept: Sequence[Kept], actors: Actors) -> list[dict[str, Any]]:
         "a body absent from the first frame": ([facts.late for facts in kept], "zero until it appears"),
         "more bodies than are kept": (
             [facts.crowd for facts in kept],
-            "those with the most movement kept" if by_motion else "the first in file order kept",
+            "pieces of one person joined, noise dropped, most movement kept"
+            if by_motion
+            else "the first in file order kept",
         ),
         "only one valid frame": ([int(facts.length == 1) for facts in kept], "repeated in all frames"),
     }

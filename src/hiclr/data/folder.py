@@ -26,6 +26,23 @@ SCHEMA = 1
 SEQUENCES, SAMPLES, ABOUT = "sequences.npy", "samples.csv", "about.json"
 COLUMNS = ("name", "label", "subject", "camera", "setup", "length", "bodies")
 
+_NEEDED: dict[str, Any] = {
+    "corpus": str,
+    "skeleton": dict,
+    "class_names": [str],
+    "benchmarks": [str],
+    "frames": int,
+    "bodies": int,
+}
+_FORM = _NEEDED | {  # of `about.json`, see `_fits`
+    "published": {...: (int, int)},
+    "steps": [{"step": str}],
+    "dirty": [{"what": str, "sequences": int, "done": str}],
+    "skipped": [{"name": str, "reason": str}],
+    "notes": [str],
+    "source": dict,
+}
+
 _AGAIN = "prepare it again with overwrite (--overwrite true)"
 
 Side = Literal["train", "test"]
@@ -134,16 +151,32 @@ class PreparedFolder:
 def _read_about(path: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON ({error}): {_AGAIN}") from None
     if not isinstance(about, dict) or "schema" not in about:
         raise ValueError(f"{path} states no schema, so it is not a prepared folder's: run `hiclr prepare`")
     if about["schema"] != SCHEMA:
         raise ValueError(f"{path} is of schema {about['schema']}, this hiclr reads {SCHEMA}: {_AGAIN}")
-    missing = {"corpus", "skeleton", "class_names", "benchmarks", "frames", "bodies"} - set(about)
+    missing = set(_NEEDED) - set(about)
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: {_AGAIN}")
+    for key, form in _FORM.items():
+        if key in about and not _fits(about[key], form):
+            raise ValueError(f"{path} holds something else than expected as {key!r}: {_AGAIN}")
     return about
+
+
+def _fits(value: Any, form: Any) -> bool:
+    """Whether a value is of a type, a list of what fits, a pair, or an object with some keys (`...`: with any)."""
+    if isinstance(form, type):
+        return isinstance(value, form) and not isinstance(value, bool)
+    if isinstance(form, dict) and isinstance(value, dict):
+        forms = dict.fromkeys(value, form[...]) if ... in form else form
+        return all(key in value and _fits(value[key], forms[key]) for key in forms)
+    if isinstance(form, list | tuple) and isinstance(value, list):
+        each = form * len(value) if isinstance(form, list) else form
+        return len(value) == len(each) and all(map(_fits, value, each))
+    return False
 
 
 def _read_samples(path: Path, about: dict[str, Any]) -> pd.DataFrame:
@@ -160,8 +193,9 @@ def _read_samples(path: Path, about: dict[str, Any]) -> pd.DataFrame:
     missing = [column for column in (*COLUMNS, *about["benchmarks"]) if column not in header]
     if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}: {_AGAIN}")
-    if not pd.api.types.is_integer_dtype(samples["label"]):
-        raise ValueError(f"{path}: column label holds other things than whole numbers: {_AGAIN}")
+    for column in ("label", "length", "bodies"):
+        if not pd.api.types.is_integer_dtype(samples[column]):
+            raise ValueError(f"{path}: column {column} holds other things than whole numbers: {_AGAIN}")
     return samples
 
 

@@ -33,13 +33,14 @@ from hiclr.data.about import Kept, Skipped, describe, samples_table, source_hash
 from hiclr.data.actors import Actors, choose_actors, seen_bodies
 from hiclr.data.corpora.base import Corpus
 from hiclr.data.folder import PreparedFolder
-from hiclr.data.processes import spread
+from hiclr.data.processes import check_processes, spread
+from hiclr.data.recordings.base import FARTHEST, broken_frames
 from hiclr.data.writer import FolderWriter
 from hiclr.skeleton import Skeleton
 
 PREPARATION = 2  # counts up when the same recordings would give other bytes; folders of another one are refused
 CHUNK = 128  # recordings between two notes of progress
-FARTHEST = 1e6  # metres; what lies beyond is no measurement, and its square may not fit into float32
+MOST_FRAMES = 10_000  # of a prepared sequence: of a larger number a chunk would not fit into memory
 BATCH_FRAMES = 1 << 14  # padded frames in work at a time: one very long recording must not pad 127 others
 
 _console = Console(stderr=True)
@@ -57,7 +58,7 @@ def prepare(
 ) -> PreparedFolder:
     """Prepares all recordings of a corpus (see `prepare_batch`) and opens the result.
 
-    Recordings that cannot be read, hold NaN or show no body are left out; `about.json` counts and names them, and says
+    Recordings that are damaged, hold NaN or show no body are left out; `about.json` counts and names them, and says
     what was done with what else was dirty. A second start with nothing to do returns at once; one after a kill resumes.
 
     Args:
@@ -69,19 +70,22 @@ def prepare(
             tracks too short, too wide or too still are dropped, most movement comes first, and frames without that body
             are dropped (see `hiclr.data.actors`).
         overwrite: replace a folder that was prepared from another source or with other options.
-        processes: how many work at once; as many as there are cores when None. The result is the same.
+        processes: how many work at once; as many as there are cores when not given. The result is the same.
         progress: show a progress bar.
 
     Raises:
         ValueError: `out` is something else or prepared differently, an option is out of range, the skeleton tells no
             centre or shoulders, or no recording can be used.
-        OSError: the disk has no room for the result.
+        OSError: the disk has no room for the result, or a raw file is gone or cannot be read.
     """
-    if frames < 1:
-        raise ValueError(f"frames must be at least 1, got {frames}")
+    if not 1 <= frames <= MOST_FRAMES:
+        raise ValueError(f"frames must be from 1 to {MOST_FRAMES}, got {frames}")
+    check_processes(processes)
     if actors not in get_args(Actors):
         raise ValueError(f"actors must be one of {', '.join(map(repr, get_args(Actors)))}, got {actors!r}")
     skeleton = corpus.skeleton
+    if actors == "motion" and corpus.planar:
+        raise ValueError(f"{corpus.name} has poses without depth, whose movement is not in metres: use 'file order'")
     _ = skeleton.centre_joint, skeleton.shoulder_pair  # a skeleton that does not tell them says so before the work
     recipe = {
         "preparation": PREPARATION,
@@ -92,12 +96,12 @@ def prepare(
         "actors": actors,
     }
     shape = (3, frames, skeleton.num_joints, corpus.bodies)
-    writer = FolderWriter(out, recipe, shape, rows=len(corpus.samples), chunk=CHUNK)
-    if writer.is_done(overwrite) and not writer.is_begun():
+    writer = FolderWriter(out, recipe, shape, rows=len(corpus.samples), chunk=CHUNK, overwrite=overwrite)
+    if writer.is_done() and not writer.is_begun():
         _say(f"{out} is prepared already: nothing to do")
         return PreparedFolder.open(out)
     with writer.locked():
-        if writer.is_done(overwrite):  # by another process meanwhile, or a kill came just before the tidying
+        if writer.is_done():  # by another process meanwhile, or a kill came just before the tidying
             writer.abandon()
         else:
             _say(*summary(_fill(writer, corpus, recipe, processes, progress)), f"written to {out}")
@@ -118,7 +122,7 @@ def _fill(
         return kept, skipped
 
     todo = [chunk for chunk in range(math.ceil(size / CHUNK)) if chunk not in writer.notes]
-    with _bar(f"preparing {corpus.name}", size, writer.notes.values(), progress) as advance, _one_thread():
+    with _bar(f"preparing {corpus.name}", size, writer.notes.values(), progress) as advance:
         for chunk, (kept, skipped) in spread(work, todo, processes):
             writer.note(chunk, len(kept), {"kept": kept, "skipped": skipped})
             advance(writer.notes[chunk])
@@ -186,8 +190,12 @@ def _prepare_rows(
 
 def _examine(row: int, corpus: Corpus, actors: Actors) -> tuple[NDArray[np.float32], Kept]:
     """Reads a recording and chooses its actors; ValueError with the reason where it cannot be used."""
-    frames = corpus.read(row).frames
-    broken = ~np.asarray((np.abs(frames) < FARTHEST).all((1, 2, 3)))
+    try:
+        frames = corpus.read(row).frames
+    except OSError as error:  # a disk that fails must not leave out whatever comes after
+        name = corpus.samples["name"].iloc[row]
+        raise OSError(f"{name} cannot be read ({error.strerror or error}): start again to go on once it can") from None
+    broken = broken_frames(frames)
     if broken.any():
         raise ValueError(f"NaN or coordinates beyond {FARTHEST:g} m in {broken.sum()} of {len(frames)} frames")
     clip = choose_actors(frames, corpus.bodies, actors)
@@ -223,17 +231,6 @@ def _padded(clips: Sequence[NDArray[np.float32]]) -> Tensor:
     for i, clip in enumerate(clips):
         batch[i, : len(clip)] = clip
     return torch.from_numpy(batch).permute(0, 4, 1, 3, 2)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Bytes must not depend on how many threads share a batch: vector code and the rest of a share may round apart."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 # --- on screen --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
@@ -22,6 +23,12 @@ _work: Callable[[int], Any]  # of a worker process: forked with it, so it need n
 def available() -> int:
     """How many processes can work at once: forking is cheap and safe on Linux only, elsewhere it is one."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+
+
+def check_processes(processes: int | None) -> None:
+    """ValueError where there is to be none."""
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes must be at least 1, got {processes}")
 
 
 def spread(
@@ -42,12 +49,12 @@ def spread(
         ChildProcessError: a process died, as where memory runs out.
         Exception: what `work` raised.
     """
-    if processes is not None and processes < 1:
-        raise ValueError(f"processes must be at least 1, got {processes}")
+    check_processes(processes)
     processes = min(processes or available(), available(), len(tasks))
     if processes <= 1:
-        for task in tasks:
-            yield task, work(task)
+        with _one_thread():
+            for task in tasks:
+                yield task, work(task)
         return
     pool = ProcessPoolExecutor(processes, get_context("fork"), _begin, (work,))
     try:
@@ -60,6 +67,17 @@ def spread(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Bytes must not depend on how many threads share a batch: vector code and the rest of a share may round apart."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _begin(work: Callable[[int], Any]) -> None:

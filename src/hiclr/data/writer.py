@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import math
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from hiclr.data.folder import ABOUT, SAMPLES, SEQUENCES, PreparedFolder
 
 _CHANGED = {
-    "source_hash": "raw files, labels, sides or units differ",
+    "source_hash": "raw files, labels, sides, units or skeleton differ",
     "source_times": "raw files were written again",
 }
 _NPY_HEADER = 128  # bytes, whatever the number of sequences, which is known only at the end
@@ -39,25 +40,37 @@ class FolderWriter:
         shape: of one sequence, (3, T, V, M).
         rows: how many sequences there are at most.
         chunk: how many of them are in a chunk, at most.
+        overwrite: whether a folder made by another recipe may be replaced.
     """
 
-    def __init__(self, root: Path | str, recipe: dict[str, Any], shape: tuple[int, ...], rows: int, chunk: int) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        recipe: dict[str, Any],
+        shape: tuple[int, ...],
+        rows: int,
+        chunk: int,
+        overwrite: bool = False,
+    ) -> None:
         self.notes: dict[int, Any] = {}
         self._shown = Path(root)
-        self._out = self._shown.resolve()  # a link to a folder elsewhere stays one
+        self._out = Path(os.path.realpath(root))  # a link to a folder elsewhere stays one
         self._work = self._out.with_name(self._out.name + ".partial")
         self._new, self._progress, self._replaced, self._closed, self._lock = (
             self._work / name for name in ("new", "progress.jsonl", "replaced", "closed", "lock")
         )
         self._recipe, self._shape, self._rows, self._chunk = recipe, shape, rows, chunk
+        self._overwrite = overwrite
         self._counts: dict[int, int] = {}
 
-    def is_done(self, overwrite: bool = False) -> bool:
+    def is_done(self) -> bool:
         """Whether the folder is there already, made by this recipe.
 
         Raises:
             ValueError: something else is there; or a folder made by another recipe, unless it may be overwritten.
         """
+        if self._out.is_symlink():
+            raise ValueError(f"{self._shown} is a link that leads back to itself: choose another place")
         if not self._out.exists() or (self._out.is_dir() and not any(self._out.iterdir())):
             return False
         ours = self._out.is_dir() and {path.name for path in self._out.iterdir()} <= {SEQUENCES, SAMPLES, ABOUT}
@@ -66,11 +79,11 @@ class FolderWriter:
         try:
             there = PreparedFolder.open(self._shown).about
         except ValueError:
-            if overwrite:
+            if self._overwrite:
                 return False
             raise
         changed = {key: value for key, value in self._recipe.items() if there.get(key) != value}
-        if changed and not overwrite:
+        if changed and not self._overwrite:
             difference = "; ".join(
                 _CHANGED.get(key) or f"{key} {there.get(key)!r}, now {value!r}" for key, value in changed.items()
             )
@@ -82,7 +95,9 @@ class FolderWriter:
 
     def is_begun(self) -> bool:
         """Whether `<root>.partial` holds work on this very folder, if only the tidying that a kill prevented."""
-        return self._noted()[:1] == [self._head]
+        if not self._work.is_dir():
+            return False
+        return self._noted()[:1] == [self._head] or {path.name for path in self._work.iterdir()} <= {self._lock.name}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -90,18 +105,30 @@ class FolderWriter:
 
         Raises:
             ValueError: another one is at it, or there is something else at `<root>.partial`.
+            OSError: no folder can be made there.
         """
         parts = {path.name for path in (self._new, self._progress, self._replaced, self._closed, self._lock)}
-        if self._work.exists() and not {path.name for path in self._work.iterdir()} <= parts:
+        if self._work.is_dir() and not {path.name for path in self._work.iterdir()} <= parts:
             raise ValueError(f"{self._work} holds other things than an unfinished folder: move it away")
-        self._work.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._lock)
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            raise ValueError(f"another hiclr prepare is making {self._shown}: let it finish or stop it first") from None
-        with lock:
+        with self._acquired():
             yield
+
+    def _acquired(self) -> FileLock:
+        while True:
+            try:
+                self._work.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OSError(f"{self._work} cannot be made ({error.strerror}): choose another place") from None
+            lock = FileLock(self._lock)
+            try:
+                lock.acquire(timeout=1)
+            except FileNotFoundError:  # another process has finished and tidied up this moment
+                continue
+            except Timeout:
+                raise ValueError(
+                    f"another hiclr prepare is making {self._shown}: let it finish or stop it first"
+                ) from None
+            return lock
 
     def start(self) -> list[str]:
         """Takes up what an earlier start left (then `notes` holds its notes, by chunk) or begins anew.
@@ -113,6 +140,8 @@ class FolderWriter:
             OSError: the disk has no room for it.
         """
         head, *entries = self._noted() or [None]
+        if head != self._head:
+            entries = []
         self._counts = {chunk: count for chunk, count, _ in entries}
         data, there = self._new / SEQUENCES, sum(self._counts.values())
         if head == self._head and data.is_file() and data.stat().st_size in (self._size(self._rows), self._size(there)):
@@ -144,13 +173,20 @@ class FolderWriter:
         self._counts[chunk], self.notes[chunk] = count, note
 
     def finish(self, samples: pd.DataFrame, about: dict[str, Any]) -> None:
-        """Writes table and description, and puts the folder into place."""
+        """Writes table and description, and puts the folder into place.
+
+        Raises:
+            ValueError: something that may not be replaced has come there meanwhile; the work is kept.
+        """
         self._close_gaps()
         with (self._new / SEQUENCES).open("r+b") as file:
             file.write(_npy_header((sum(self._counts.values()), *self._shape)))
-        samples.to_csv(self._new / SAMPLES, index=False, lineterminator="\n", encoding="utf-8")
+        # names of files need not be text
+        how: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+        (self._new / SAMPLES).write_text(_csv_text(samples), newline="", **how)
         text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
-        (self._new / ABOUT).write_text(text, encoding="utf-8", newline="")
+        (self._new / ABOUT).write_text(text, newline="", **how)
+        self.is_done()
         if self._out.exists():
             shutil.rmtree(self._replaced, ignore_errors=True)
             self._out.rename(self._replaced)
@@ -158,8 +194,9 @@ class FolderWriter:
         self.abandon()
 
     def abandon(self) -> None:
-        """Takes `<root>.partial` away."""
-        shutil.rmtree(self._work)
+        """Takes `<root>.partial` away, the notes last: as long as they are there it is ours to tidy up."""
+        self._tidy()
+        shutil.rmtree(self._work, ignore_errors=True)  # another process may wait for the lock in it
 
     @property
     def _head(self) -> dict[str, Any]:
@@ -173,26 +210,27 @@ class FolderWriter:
     def _tidy(self) -> None:
         for path in (self._new, self._replaced):
             shutil.rmtree(path, ignore_errors=True)
-        for path in (self._progress, self._closed):
+        for path in (self._closed, self._progress):
             path.unlink(missing_ok=True)
 
     def _reserve(self, data: Path) -> None:
         """Makes the file at its full size: a disk that fills up later would kill whoever writes to the mapped array."""
-        needed = self._size(self._rows)
-        with data.open("wb") as file:
-            try:
+        needed, free = self._size(self._rows), shutil.disk_usage(self._work).free
+        try:
+            if needed > free:  # found out by trying, it would for a while be full for everybody
+                raise OSError(errno.ENOSPC, "No space left on device")
+            with data.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, needed)
                 else:
                     os.truncate(file.fileno(), needed)
-            except OSError as error:
-                self.abandon()
-                if error.errno != errno.ENOSPC:
-                    raise
-                free = shutil.disk_usage(self._work.parent).free
-                raise OSError(
-                    f"{self._shown} needs {needed / 1e9:.1f} GB on disk, only {free / 1e9:.1f} GB are free"
-                ) from None
+        except OSError as error:
+            self.abandon()
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(
+                f"{self._shown} needs {needed / 1e9:.1f} GB on disk, only {free / 1e9:.1f} GB are free"
+            ) from None
 
     def _close_gaps(self) -> None:
         """Moves the chunks together where sequences were left out.
@@ -218,7 +256,7 @@ class FolderWriter:
         text = self._progress.read_bytes()
         try:
             return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
-        except ValueError:  # no kill leaves that, a power cut may
+        except (ValueError, RecursionError):  # no kill leaves that, a power cut may
             return []
 
     def _write_line(self, line: Any) -> None:
@@ -226,6 +264,13 @@ class FolderWriter:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _csv_text(samples: pd.DataFrame) -> str:
+    text = samples.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # who reads it takes that for the end of a line, but who wrote it saw no need for quotes
+        text = samples.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:

@@ -131,6 +131,15 @@ def test_hidden_files_and_the_table_itself_are_no_clips(raw: Path) -> None:
     assert corpus.surplus == () and len(corpus.samples) == 5
 
 
+def test_what_prepare_writes_is_no_clip(raw: Path) -> None:
+    before = clips(raw).samples["name"].tolist()
+    for place in (raw / "out", raw / "out.partial" / "new"):
+        write_npy_clip(place / "sequences.npy", np.zeros((4, 3, 50, 20, 1)))
+        (place / "samples.csv").touch()
+    (raw / "out" / "about.json").touch()
+    assert clips(raw).samples["name"].tolist() == before
+
+
 def test_without_a_table_clips_are_for_pretraining(raw: Path) -> None:
     corpus = clips(raw)
     assert corpus.samples["name"].tolist() == list(NAMES) and set(corpus.samples["label"]) == {0}
@@ -287,7 +296,7 @@ def test_folder_faults(raw: Path, tmp_path: Path) -> None:
         clips(raw)
 
 
-@pytest.mark.parametrize(("option", "value"), [("units", "px"), ("up", "x"), ("bodies", 0)])
+@pytest.mark.parametrize(("option", "value"), [("units", "px"), ("up", "x"), ("bodies", 0), ("bodies", 101)])
 def test_options_out_of_range(raw: Path, option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{option} must be .*, got"):
         clips(raw, **{option: value})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from hiclr.data.corpora import npz
 
@@ -26,3 +27,16 @@ def test_ragged_fingerprint_follows_the_contents(
     changed[0, 0, 0, 0] += 1
     assert npz(write_ragged(ragged_arrays)).fingerprint == before
     assert npz(write_ragged(ragged_arrays | {"frames": changed})).fingerprint != before
+
+
+@pytest.mark.parametrize("key", ["name", "class_names", "meta"])
+def test_text_that_no_file_can_hold_is_refused(
+    ragged_arrays: dict[str, Any], write_ragged: Callable[..., Path], key: str
+) -> None:
+    half = {
+        "name": [*"abcd", "sit\ud83d"],
+        "class_names": ["walk", "sit\ud83d", "wave"],
+        "meta": '{"of": "sit\\ud83d"}',
+    }
+    with pytest.raises(ValueError, match=r"sit\\ud83d' ends in what is no character of UTF-8"):
+        npz(write_ragged(ragged_arrays | {key: np.array(half[key])}))

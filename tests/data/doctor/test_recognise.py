@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +72,22 @@ def test_what_is_unknown_is_one_sentence(tmp_path: Path, name: str) -> None:
         recognise(tmp_path)
 
 
+def zip_of_a_later_version() -> bytes:
+    content = io.BytesIO()
+    np.savez(content, frames=np.zeros(1))
+    entry = content.getvalue().index(b"PK\x01\x02")
+    return content.getvalue()[: entry + 6] + b"\xff" + content.getvalue()[entry + 7 :]
+
+
 def test_what_is_broken_or_missing_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "mine.npz").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ValueError, match=r"mine.npz is no .npz"):
         recognise(tmp_path / "mine.npz")
+    (tmp_path / "later.npz").write_bytes(zip_of_a_later_version())
+    with pytest.raises(ValueError, match=r"later.npz is no .npz \(zip file version 25.5\)"):
+        recognise(tmp_path / "later.npz")
+    with pytest.raises(ValueError, match="/dev/null is neither a file nor a folder"):
+        recognise(Path("/dev/null"))
     with pytest.raises(FileNotFoundError, match=r"no file or folder .*nowhere"):
         recognise(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"out.partial is a preparation that did not finish: start `hiclr prepare`"):

@@ -113,6 +113,8 @@ FAULTS = {
     "objects inside": Fault(npy(ONES, descr=[("a", "|O")]), "pickled objects"),
     "no dtype": Fault(npy(ONES, descr="<q9"), "descr is not a valid"),
     "another format": Fault(b"\x93NUMPY\x03\x00" + npy(ONES)[8:], r"NumPy's format 3\.0"),
+    "header that ends early": Fault(npy(ONES).replace(b"), }", b"  [ "), "x: a header that tells no shape and type"),
+    "header of other things": Fault(npy(ONES).replace(b"'descr':", b"7777777:"), "x: a header that tells no shape"),
     "code in the header": Fault(npy(ONES).replace(b"False", b"id(0)"), "x: "),
     "no array": Fault(b"hello", "x: "),
     "nothing": Fault(b"", "x: "),

@@ -96,6 +96,7 @@ DAMAGES = {
     ),
     "a cut joint": (33, "0.1 0.2 0.3 1 2", "line 33: expected the 12 numbers of a joint, got '0.1 0.2 0.3 1 2'"),
     "a joint of ten": (33, "1 2 3 4 5 6 7 8 9 10", "line 33: expected the 12 numbers"),
+    "no-break spaces are a blank line": (33, "\xa0", "line 59: expected the number of bodies, got '7205"),
     "bytes of another kind": (33, "\x00\xff\x00", "line 33: expected the 12 numbers"),
 }
 

@@ -75,6 +75,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no offsets": ({"offsets": None}, "lacks the key 'offsets'"),
     "no label": ({"label": None}, "lacks the key 'label'"),
     "no class_names": ({"class_names": None}, "lacks the key 'class_names'"),
+    "meta nested too deep": ({"meta": np.array("[" * 100_000)}, "meta is no JSON"),
     "three dimensions": ({"frames": np.zeros((23, 25, 3))}, r"frames must be \(frames, bodies, joints, 3\), got \(23"),
     "two coordinates": ({"frames": np.zeros((23, 1, 25, 2))}, r"frames must be"),
     "text frames": ({"frames": np.full((23, 1, 25, 3), "x")}, "frames must hold numbers"),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from hiclr.data.recordings.base import Recording
 from hiclr.skeleton import Skeleton
@@ -38,6 +42,9 @@ class Corpus:
         surplus: recordings, or what looks like them, that are there but not used.
         notes: what was left out and why, in sentences.
         meta: what is known of the source: licence, citation, units, ...
+
+    Raises:
+        ValueError: a text holds what UTF-8 cannot spell, as parts of a damaged file do.
     """
 
     name: str
@@ -56,6 +63,70 @@ class Corpus:
     surplus: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        samples = self.samples
+        texts = [*self.skeleton.joint_names, *self.class_names, *map(str, samples.columns), *self.absent]
+        texts += [" ".join(map(str, samples[column])) for column in samples if not is_numeric_dtype(samples[column])]
+        texts.append(json.dumps(self.meta, ensure_ascii=False))
+        try:
+            "\n".join(texts).encode()
+        except UnicodeEncodeError as error:
+            around = error.object[max(error.start - 20, 0) : error.end]
+            raise ValueError(f"{around!a} ends in what is no character of UTF-8: correct the text") from None
+
+
+class Found(NamedTuple):
+    """Something in a folder that is none itself.
+
+    Args:
+        path: where it lies.
+        is_file: whether it can be read as one: a link may lead nowhere, and a pipe would never end.
+    """
+
+    path: str
+    is_file: bool
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition(os.sep)[2]
+
+
+NO_FILES = "no files, or links that lead nowhere"
+
+
+def files_below(root: Path | str) -> Iterator[Found]:
+    """What lies at and below a folder; a folder that links lead to again is looked at once, by its own path if it can.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}")
+    folders, visited = deque([os.fspath(root)]), set()
+    while folders:
+        folder = folders.popleft()
+        facts = Path(folder).stat()
+        if (facts.st_dev, facts.st_ino) in visited:
+            continue
+        visited.add((facts.st_dev, facts.st_ino))
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
+            target = Path(entry.path) if entry.is_symlink() else None
+            if entry.is_dir(follow_symlinks=False):
+                folders.appendleft(entry.path)
+            elif target and target.is_dir():
+                folders.append(entry.path)
+            else:
+                yield Found(entry.path, target.is_file() if target else entry.is_file())
+
+
+def readable(name: str) -> str:
+    """A file name that can be shown and written, with escapes for bytes that are no text."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def left_out(why: str, names: Sequence[str]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hiclr.data.corpora.base import Corpus, left_out, names_and_sizes
+from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, names_and_sizes
 from hiclr.data.recordings.base import Recording
-from hiclr.data.recordings.clips import CLIP_SUFFIXES, guess_skeleton, read_clip, unused_columns
+from hiclr.data.recordings.clips import CLIP_SUFFIXES, MAX_BODIES, guess_skeleton, read_clip, unused_columns
 from hiclr.data.recordings.sheets import Sheet, read_sheet, shown
 from hiclr.skeleton import Skeleton, as_skeleton
 
@@ -69,10 +68,10 @@ def clips(
     for option, value, known in (("units", units, get_args(Units)), ("up", up, get_args(Up))):
         if value not in known:
             raise ValueError(f"{option} must be one of {', '.join(known)}, got {value!r}")
-    if bodies is not None and bodies < 1:
-        raise ValueError(f"bodies must be at least 1, got {bodies}")
+    if bodies is not None and not 1 <= bodies <= MAX_BODIES:
+        raise ValueError(f"bodies must be from 1 to {MAX_BODIES}, got {bodies}")
     root = Path(raw)
-    found = _scan(root, None if table is None else Path(table))
+    found, no_files = _scan(root, None if table is None else Path(table))
     listing = _without_table(found, split_by) if table is None else _with_table(_read_table(table), found, split_by)
     names = listing.samples["name"].tolist()
     paths = [found[name] for name in names]
@@ -83,6 +82,7 @@ def clips(
         *listing.notes,
         *left_out("in the table but not in the folder", listing.absent),
         *left_out("not in the table", surplus),
+        *left_out(NO_FILES, no_files),
         *_about_columns(unused),
     )
     return Corpus(
@@ -105,25 +105,35 @@ def clips(
 # --- the clips --------------------------------------------------------------------------------------------------------
 
 
-def _scan(root: Path, table: Path | None) -> dict[str, Path]:
-    """The clips at and below a folder, by name, in its order. Hidden files are no clips, nor is the table."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}")
+def _scan(root: Path, table: Path | None) -> tuple[dict[str, Path], list[str]]:
+    """The clips at and below a folder by name, in its order, and the names of what is no file.
+
+    Hidden files are no clips, nor is the table, nor what `hiclr prepare` writes into the folder.
+    """
     found: dict[str, Path] = {}
-    for folder, below, files in os.walk(root, followlinks=True):
-        below[:] = [name for name in below if not name.startswith(".")]
-        for path in (Path(folder, file) for file in files if not file.startswith(".")):
-            if path.suffix.lower() not in CLIP_SUFFIXES or _same(path, table):
-                continue
-            name = _clip_name(path.relative_to(root).as_posix())
-            if not _is_text(name):
-                raise ValueError(f"the file name {str(path)!a} is no UTF-8: rename it")
-            if name in found:
-                raise ValueError(f"clip {name} occurs twice: {found[name]} and {path}")
+    no_files: list[str] = []
+    for entry in files_below(root):
+        path = Path(entry.path)
+        inside = path.relative_to(root)
+        if _is_hidden(path, inside) or path.suffix.lower() not in CLIP_SUFFIXES or _same(path, table):
+            continue
+        name = _clip_name(inside.as_posix())
+        if not _is_text(name):
+            raise ValueError(f"the file name {str(path)!a} is no UTF-8: rename it")
+        if not entry.is_file:
+            no_files.append(name)
+        elif name in found:
+            raise ValueError(f"clip {name} occurs twice: {found[name]} and {path}")
+        else:
             found[name] = path
     if not found:
         raise ValueError(f"no .npy or .csv clips in {root}")
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())), sorted(no_files)
+
+
+def _is_hidden(path: Path, inside: Path) -> bool:
+    prepared = path.name in ("sequences.npy", "samples.csv") and path.with_name("about.json").exists()
+    return prepared or any(part.startswith(".") or part.endswith(".partial") for part in inside.parts)
 
 
 def _same(path: Path, table: Path | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hiclr.data.corpora.base import Corpus, left_out, listed, names_and_sizes
+from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, listed, names_and_sizes, readable
 from hiclr.data.recordings.kinect import read_nwucla, read_utdmhad
 from hiclr.skeleton import SKELETONS, Skeleton
 
@@ -134,16 +133,18 @@ class _Clips(NamedTuple):
 
 
 def _scan(root: Path, form: re.Pattern[str], described: str, actions: Sequence[int]) -> _Clips:
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}")
     found: dict[str, Path] = {}
-    for folder, _, names in os.walk(root, followlinks=True):
-        for name in names:
-            if not name.endswith(Path(described).suffix):
-                continue
-            if name in found and form.fullmatch(name):
-                raise ValueError(f"{name} occurs twice below {root}: {found[name]} and {Path(folder, name)}: keep one")
-            found[name] = Path(folder, name)
+    no_files: list[str] = []
+    for entry in files_below(root):
+        name = readable(entry.name)
+        if not name.endswith(Path(described).suffix):
+            continue
+        if not entry.is_file:
+            no_files.append(name)
+            continue
+        if name in found and form.fullmatch(name):
+            raise ValueError(f"{name} occurs twice below {root}: {found[name]} and {entry.path}: keep one")
+        found[name] = Path(entry.path)
     matches = {name: form.fullmatch(name) for name in sorted(found)}
     numbers = {name: tuple(map(int, match.groups())) for name, match in matches.items() if match}
     clips = [name for name in numbers if numbers[name][0] in actions]
@@ -154,8 +155,12 @@ def _scan(root: Path, form: re.Pattern[str], described: str, actions: Sequence[i
     return _Clips(
         paths=tuple(found[name] for name in clips),
         numbers=tuple(numbers[name] for name in clips),
-        others=(*strange, *elsewhere),
-        notes=(*left_out(f"not named {described}", strange), *left_out("of actions that are no class", elsewhere)),
+        others=(*strange, *elsewhere, *no_files),
+        notes=(
+            *left_out(f"not named {described}", strange),
+            *left_out("of actions that are no class", elsewhere),
+            *left_out(NO_FILES, no_files),
+        ),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hiclr.data.corpora.base import Corpus, left_out, listed, names_and_sizes
+from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, listed, names_and_sizes, readable
 from hiclr.data.recordings.ntu import read_ntu_skeleton
 from hiclr.data.synthetic import MARKER
 from hiclr.skeleton import SKELETONS
@@ -127,7 +126,7 @@ def synthetic(raw: Path | str) -> Corpus:
     try:
         meta = json.loads(marker.read_text(encoding="utf-8"))
         class_names = tuple(map(str, meta.pop("class_names")))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{marker} does not state the class names ({type(error).__name__}: {error})") from None
     return _ntu(folder, "synthetic", class_names, NTU60_SPLITS, _OwnersList(), meta, synthetic=True)
 
@@ -154,45 +153,23 @@ class _OwnersList(NamedTuple):
 
 def _scan(raw: Path | str) -> _Folder:
     root = Path(raw)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}")
     files: dict[str, str] = {}
     no_files: list[str] = []
     marked = False
-    for entry in _entries(root, set()):
+    for entry in files_below(root):
         marked |= entry.name == MARKER
         if not entry.name.lower().endswith(_SUFFIX):
             continue
-        name = _readable(entry.name[: -len(_SUFFIX)])
-        if not entry.is_file():
+        name = readable(entry.name[: -len(_SUFFIX)])
+        if not entry.is_file:
             no_files.append(name)
         elif name in files:
-            raise ValueError(f"{name} occurs twice below {root}: {_readable(files[name])} and {_readable(entry.path)}")
+            raise ValueError(f"{name} occurs twice below {root}: {readable(files[name])} and {readable(entry.path)}")
         else:
             files[name] = entry.path
     if not files:
         raise ValueError(f"no .skeleton files in {root}")
     return _Folder(root, files, tuple(sorted(no_files)), marked)
-
-
-def _entries(folder: Path | str, visited: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    """What lies at and below a folder, in the order of names; a folder that links lead to again only once."""
-    facts = Path(folder).stat()
-    if (facts.st_dev, facts.st_ino) in visited:
-        return
-    visited.add((facts.st_dev, facts.st_ino))
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.is_dir():
-            yield from _entries(entry.path, visited)
-        else:
-            yield entry
-
-
-def _readable(name: str) -> str:
-    """A file name that can be shown and written, with escapes for bytes that are no text."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _owners_list(root: Path, stated: Path | str | None, file_names: tuple[str, ...]) -> _OwnersList:
@@ -237,7 +214,7 @@ def _ntu(
         f"of actions other than A001 to A{len(class_names):03d}": [
             file for file, numbers in parsed.items() if numbers and not 1 <= numbers.action <= len(class_names)
         ],
-        "no files, or links that lead nowhere": folder.no_files,
+        NO_FILES: folder.no_files,
     }
     rows = list(kept.values())
     samples = pd.DataFrame(

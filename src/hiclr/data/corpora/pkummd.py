@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hiclr.data.corpora.base import Corpus, left_out, listed, names_and_sizes
+from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, listed, names_and_sizes
 from hiclr.data.recordings.base import Recording
 from hiclr.data.recordings.pkummd import (
     PKU1_NAME,
@@ -79,6 +78,7 @@ class _Files(NamedTuple):
     labels: dict[str, Path]
     splits: dict[str, Path]
     others: tuple[str, ...]
+    no_files: tuple[str, ...]
 
 
 Sides = dict[str, dict[str, str]]
@@ -126,6 +126,7 @@ def _pkummd(root: Path, part: _Part, other: _Part) -> Corpus:
             *_about_sides(sides, part, used),
             *left_out("named in split or label files but not there", absent),
             *left_out("without a label file", unlabelled),
+            *left_out(NO_FILES, files.no_files),
             *left_out(f"of the other part (use `hiclr prepare {other.kind}`)", files.others),
             *_of_no_class(files.labels, {name: actions[name] for name in used}),
         ),
@@ -182,24 +183,27 @@ def _clip_name(name: str, action: Action) -> str:
 
 def _scan(root: Path, part: _Part, other: _Part) -> _Files:
     """Finds the files of a part; a recording and its label file have the same name."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}")
-    files = _Files({}, {}, {}, ())
+    files = _Files({}, {}, {}, (), ())
     blank: list[Path] = []
     others: set[str] = set()
-    for folder, _, names in os.walk(root, followlinks=True):
-        for path in (Path(folder, name) for name in sorted(names) if name.endswith(".txt")):
-            split = _SPLIT_NAME.fullmatch(path.stem)
-            if part.form.fullmatch(path.stem):
-                labels = _holds_labels(path)
-                if labels is None:
-                    blank.append(path)
-                else:
-                    _enter(files.labels if labels else files.recordings, path.stem, path, root)
-            elif other.form.fullmatch(path.stem):
-                others.add(path.stem)
-            elif split and _is_of(part, path):
-                _enter(files.splits, _BENCHMARKS[split[1].lower()], path, root)
+    no_files: list[str] = []
+    for entry in files_below(root):
+        path = Path(entry.path)
+        if path.suffix != ".txt":
+            continue
+        split = _SPLIT_NAME.fullmatch(path.stem)
+        if not entry.is_file:
+            no_files += [path.stem] * bool(part.form.fullmatch(path.stem) or split)
+        elif part.form.fullmatch(path.stem):
+            labels = _holds_labels(path)
+            if labels is None:
+                blank.append(path)
+            else:
+                _enter(files.labels if labels else files.recordings, path.stem, path, root)
+        elif other.form.fullmatch(path.stem):
+            others.add(path.stem)
+        elif split and _is_of(part, path):
+            _enter(files.splits, _BENCHMARKS[split[1].lower()], path, root)
     for path in blank:  # a recording without frames, or labels without actions: whichever there is none of
         _enter(files.labels if path.stem in files.recordings else files.recordings, path.stem, path, root)
     hint = f": it holds the other part, use `hiclr prepare {other.kind}`" if others else ""
@@ -210,7 +214,7 @@ def _scan(root: Path, part: _Part, other: _Part) -> _Files:
             f"no label files of {part.kind} ({part.example}, ... with lines class,first,last,confidence) below {root}: "
             "they come apart from the recordings, unpack them below this folder too"
         )
-    return files._replace(others=tuple(sorted(others)))
+    return files._replace(others=tuple(sorted(others)), no_files=tuple(sorted(no_files)))
 
 
 def _enter(files: dict[str, Path], name: str, path: Path, root: Path) -> None:

@@ -109,7 +109,7 @@ class Diagnosis:
             "spoils": self.spoils,
             "corpus": dict(self.corpus),
             "counts": dict(self.counts),
-            "findings": [finding.to_dict() | {"names": list(finding.names)} for finding in self.findings],
+            "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(self.notes),
             "next": list(self.next),
         }

@@ -15,8 +15,8 @@ from rich.progress import track
 
 from hiclr.data.actors import body_switches, seen_bodies
 from hiclr.data.corpora.base import Corpus
-from hiclr.data.prepare import FARTHEST
 from hiclr.data.processes import spread
+from hiclr.data.recordings.base import broken_frames
 from hiclr.skeleton import Skeleton
 
 CHUNK = 64  # recordings that a process examines at a time
@@ -32,7 +32,7 @@ class Facts(NamedTuple):
     Args:
         fault: why it cannot be read, else "".
         frames: F.
-        broken: frames with NaN or with coordinates beyond `FARTHEST`.
+        broken: frames with NaN or with coordinates too large.
         no_body: frames that show nobody.
         bodies: how many are seen at all.
         length: frames that show the first body.
@@ -83,7 +83,7 @@ def facts_of(corpus: Corpus, row: int, centred: bool = False) -> Facts:
         frames = corpus.read(row).frames
     except (ValueError, OSError) as error:
         return Facts(fault=str(error))
-    broken = ~np.asarray((np.abs(frames) < FARTHEST).all((1, 2, 3)))
+    broken = broken_frames(frames)
     if broken.any():
         return Facts(frames=len(frames), broken=int(broken.sum()))
     seen = seen_bodies(frames)
@@ -95,9 +95,9 @@ def facts_of(corpus: Corpus, row: int, centred: bool = False) -> Facts:
         switches=0 if centred else int(body_switches(frames).sum()),
         odd=0.0 if corpus.planar or not seen.any() else _part_odd(frames, seen, corpus.skeleton),
     )
-    first = frames[seen[:, 0], 0] if seen.any() else frames[:0, :0]
-    if not first.size:
+    if not seen[:, :1].any():
         return facts
+    first = frames[seen[:, 0], 0]
     return facts._replace(
         length=len(first), still=longest_still(first), size=float(np.median(np.ptp(first, axis=1).max(1)))
     )

@@ -14,7 +14,7 @@ import pandas as pd
 
 from hiclr.data.corpora.base import Corpus
 from hiclr.data.doctor.recognise import PREPARED
-from hiclr.data.prepare import FARTHEST
+from hiclr.data.recordings.base import FARTHEST
 
 Severity = Literal["spoils", "look", "fine"]
 
@@ -32,7 +32,7 @@ class Finding:
 
     Args:
         what: in a few words.
-        count: how many recordings (or classes, subjects, files) it concerns.
+        count: how many recordings it concerns, or of what else `what` speaks of (classes, subjects, files).
         severity: "spoils" a result, have a "look", or "fine": preparation deals with it.
         names: which ones, all of them.
         done: what `prepare` does with them, or did.
@@ -48,7 +48,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers."""
-        return asdict(self)
+        return asdict(self) | {"names": list(self.names)}
 
 
 @dataclass(frozen=True, eq=False)

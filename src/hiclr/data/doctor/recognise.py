@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Callable, Collection, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hiclr.data import corpora
-from hiclr.data.corpora.base import Corpus
+from hiclr.data.corpora.base import Corpus, files_below
 from hiclr.data.corpora.ntu import ntu_name, synthetic
 from hiclr.data.folder import ABOUT, SEQUENCES, PreparedFolder
 from hiclr.data.recordings.base import Recording
@@ -74,8 +73,10 @@ def recognise(path: Path) -> str:
         kind = next((kind for kind, holds in FOLDERS.items() if holds(names)), None)
         files = sorted(name for name in names if name.endswith((".npz", *_PICKLES)))
         hint = f": it holds {', '.join(files[:3])}: name one of them" if files else ""
-    else:
+    elif path.is_file():
         kind, hint = _kind_of_file(path), ""
+    else:
+        raise ValueError(f"{path} is neither a file nor a folder")
     if kind is None:
         raise ValueError(f"{path} is nothing that is known here{hint or f', which is {_READABLE}'}")
     return kind
@@ -111,7 +112,7 @@ def opener(kind: str, options: Mapping[str, Any]) -> Callable[..., Corpus]:
 
 def table_of(path: Path) -> Path | None:
     """The table of a folder of clips: the one CSV in it or beside it whose header names `name` and `label`."""
-    found = [file for file in (*path.glob("*.csv"), *path.parent.glob("*.csv")) if _is_table(file)]
+    found = [file for file in (*path.glob("*.csv"), *path.parent.glob("*.csv")) if file.is_file() and _is_table(file)]
     return found[0] if len(found) == 1 else None
 
 
@@ -122,11 +123,7 @@ def _is_table(file: Path) -> bool:
 
 
 def _files_below(root: Path) -> frozenset[str]:
-    found: set[str] = set()
-    for folder, _, names in os.walk(root, followlinks=True):
-        below = Path(folder).relative_to(root).as_posix()
-        found.update(names if below == "." else (f"{below}/{name}" for name in names))
-    return frozenset(found)
+    return frozenset(Path(entry.path).relative_to(root).as_posix() for entry in files_below(root))
 
 
 def _kind_of_file(path: Path) -> str | None:
@@ -137,7 +134,7 @@ def _kind_of_file(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             keys = {name.removesuffix(".npy") for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is no .npz ({error})") from None
     return next((kind for kind, holds in ARCHIVES.items() if holds(keys)), None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -214,12 +215,13 @@ def _refused(name: str | None = None) -> Iterator[None]:
 
 def _npy_header(member: IO[bytes]) -> Header:
     version = np.lib.format.read_magic(member)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
-    else:
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
         raise ValueError(f"NumPy's format {version[0]}.{version[1]}, which plain arrays do not need")
+    try:
+        shape, fortran, dtype = readers[version](member)
+    except (TypeError, SyntaxError, RecursionError, tokenize.TokenError) as error:  # of what NumPy lets through
+        raise ValueError(f"a header that tells no shape and type ({error})") from None
     if dtype.hasobject:
         raise ValueError("pickled objects")
     if dtype.itemsize == 0 or any(length < 0 for length in shape):

@@ -20,3 +20,11 @@ class Recording:
 
     name: str
     frames: NDArray[np.float32]
+
+
+FARTHEST = 1e6  # metres; what lies beyond is no measurement, and its square may not fit into float32
+
+
+def broken_frames(frames: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of the frames (F, M, V, 3) hold NaN or coordinates beyond `FARTHEST`: (F,)."""
+    return ~np.asarray((np.abs(frames) < FARTHEST).all((1, 2, 3)))

@@ -158,7 +158,7 @@ class _Lines:
     def __init__(self, text: bytes, name: str) -> None:
         self._name = name
         self._all = text.splitlines()
-        self.lines = [line for line in self._all if line and not line.isspace()]
+        self.lines = [line for line in self._all if not _is_blank(line)]
         self.at = 0
 
     def count(self, what: str, lines_each: int, exactly: int | None = None) -> int:
@@ -179,9 +179,14 @@ class _Lines:
 
     def error(self, at: int, problem: str) -> ValueError:
         """The sentence for non-blank line `at`, counted as an editor counts."""
-        numbers = [i for i, line in enumerate(self._all, 1) if line and not line.isspace()]
+        numbers = [i for i, line in enumerate(self._all, 1) if not _is_blank(line)]
         number = numbers[at] if at < len(numbers) else len(self._all) + 1
         return ValueError(f"{self._name} line {number}: {problem}")
+
+
+def _is_blank(line: bytes) -> bool:
+    """Whether NumPy would pass over it: for that a no-break space is a blank, too."""
+    return not line.strip() or line.decode("latin-1").isspace()
 
 
 def _joint_numbers(rows: list[bytes]) -> NDArray[np.float32]:

@@ -111,7 +111,7 @@ def _meta(arrays: Npz) -> dict[str, Any]:
         return {}
     try:
         meta = json.loads(str(arrays["meta"][()]))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"meta is no JSON ({error})") from None
     if not isinstance(meta, dict):
         raise ValueError(f"meta must be a JSON object, got {type(meta).__name__}")
