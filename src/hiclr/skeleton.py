@@ -362,6 +362,19 @@ def as_skeleton(skeleton: str | Path | Skeleton | Mapping[str, Any]) -> Skeleton
     return SKELETONS[str(skeleton)]
 
 
+def skeleton_of(num_joints: int) -> Skeleton:
+    """The known layout with so many joints.
+
+    Raises:
+        ValueError: none has, or several have; the caller adds the way out.
+    """
+    layouts = [layout for layout in SKELETONS.values() if layout.num_joints == num_joints]
+    if len(layouts) != 1:
+        who = f"{' and '.join(layout.name for layout in layouts)} have" if layouts else "no known layout has"
+        raise ValueError(f"holds {num_joints} joints, which {who}")
+    return layouts[0]
+
+
 def _read_yaml(path: Path) -> Skeleton:
     if not path.is_file():
         raise FileNotFoundError(f"no skeleton file {path}")

@@ -140,8 +140,8 @@ def test_wrong_shapes_are_named(state: dict[str, Any], tmp_path: Path, key: str,
 
 
 def test_unknown_number_of_joints(state: dict[str, Any], tmp_path: Path) -> None:
-    state["encoder_q.A"] = torch.ones(3, 18, 18)
-    with pytest.raises(ValueError, match=r"made for 18 joints, which no known skeleton has \(ntu25, kinect20"):
+    state["encoder_q.A"] = torch.ones(3, 19, 19)
+    with pytest.raises(ValueError, match=r"made for 19 joints, which no known skeleton has \(ntu25, kinect20"):
         load_official(saved(state, tmp_path))
 
 

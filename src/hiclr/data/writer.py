@@ -24,6 +24,7 @@ _CHANGED = {
     "source_hash": "raw files, labels, sides, units or skeleton differ",
     "source_times": "raw files were written again",
 }
+_TRIES = 100  # of taking a lock whose folder another process removes at this moment
 _NPY_HEADER = 128  # bytes, whatever the number of sequences, which is known only at the end
 
 
@@ -114,7 +115,7 @@ class FolderWriter:
             yield
 
     def _acquired(self) -> FileLock:
-        while True:
+        for _ in range(_TRIES):
             try:
                 self._work.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -129,6 +130,7 @@ class FolderWriter:
                     f"another hiclr prepare is making {self._shown}: let it finish or stop it first"
                 ) from None
             return lock
+        raise OSError(f"{self._lock} cannot be made: remove {self._work.name}")
 
     def start(self) -> list[str]:
         """Takes up what an earlier start left (then `notes` holds its notes, by chunk) or begins anew.

@@ -90,12 +90,18 @@ def test_splits_that_cannot_be(tmp_path: Path) -> None:
         corpus_of(tmp_path, {"a": 0}, label_train=["a"], label_val=["b"])
 
 
-@pytest.mark.parametrize(
-    ("joints", "name"), [(25, "ntu25"), (20, "kinect20"), (17, "coco17"), (18, "openpose18"), (33, "mediapipe33")]
-)
+@pytest.mark.parametrize(("joints", "name"), [(25, "ntu25"), (20, "kinect20"), (18, "openpose18"), (33, "mediapipe33")])
 def test_the_skeleton_is_known_by_its_joints(tmp_path: Path, joints: int, name: str) -> None:
     path = write_pyskl(tmp_path / "a.pkl", [annotation("a", 0, keypoint=np.ones((1, 7, joints, 3)))])
     assert pyskl(path).skeleton is SKELETONS[name]
+
+
+def test_seventeen_joints_are_told_in_the_plane_alone(tmp_path: Path) -> None:
+    flat = annotation("a", 0, keypoint=np.ones((1, 7, 17, 2)), img_shape=(480, 640))
+    assert pyskl(write_pyskl(tmp_path / "flat.pkl", [flat])).skeleton is SKELETONS["coco17"]
+    deep = annotation("a", 0, keypoint=np.ones((1, 7, 17, 3)))
+    with pytest.raises(ValueError, match=r"holds 17 joints, which coco17 and h36m17 have: say which"):
+        pyskl(write_pyskl(tmp_path / "deep.pkl", [deep]))
 
 
 def test_the_skeleton_can_be_stated(tmp_path: Path) -> None:
@@ -106,7 +112,7 @@ def test_the_skeleton_can_be_stated(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown skeleton 'coco'"):
         pyskl(path, skeleton="coco")
     path = write_pyskl(tmp_path / "a.pkl", [annotation("a", 0, keypoint=np.ones((1, 7, 21, 3)))])
-    with pytest.raises(ValueError, match=r"a\.pkl: holds 21 joints but does not say which: name their layout"):
+    with pytest.raises(ValueError, match=r"a\.pkl: holds 21 joints, which no known layout has: say which with"):
         pyskl(path)
 
 

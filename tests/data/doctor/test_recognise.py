@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hiclr.data import corpora
-from hiclr.data.doctor.recognise import open_corpus, opener, recognise, table_of
+from hiclr.data.doctor.recognise import opener, recognise, table_of
 from writers import SMALL
 from writers.ntu import write_person
 from writers.prepared import SEQUENCES, write_prepared
@@ -101,7 +101,7 @@ def test_what_is_broken_or_missing_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_prepared_folder_is_a_corpus(tmp_path: Path) -> None:
-    corpus = open_corpus(write_prepared(tmp_path / "out"), "prepared", {})
+    corpus = opener("prepared", {})(write_prepared(tmp_path / "out"))
     assert (corpus.name, corpus.benchmarks, corpus.skeleton.num_joints) == ("mine", ("xsub", "xview"), 20)
     assert not corpus.planar  # it does not say
     for row, name in enumerate(corpus.samples["name"]):
@@ -114,7 +114,7 @@ def test_a_prepared_folder_is_a_corpus(tmp_path: Path) -> None:
 def test_options_are_the_corpus_own(tmp_path: Path) -> None:
     write_person(tmp_path / "raw" / "S001C001P001R001A001.skeleton")
     (tmp_path / "mine.txt").write_text("S001C001P001R001A002")
-    notes = open_corpus(tmp_path / "raw", "ntu60", {"missing": tmp_path / "mine.txt"}).notes
+    notes = opener("ntu60", {"missing": 0})(tmp_path / "raw", missing=tmp_path / "mine.txt").notes
     assert any("mine.txt" in note for note in notes)
     with pytest.raises(ValueError, match="ntu60 has no option 'mising': it has missing"):
         opener("ntu60", {"mising": "mine.txt"})

@@ -96,7 +96,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "column of another length": ({"subject": np.arange(4)}, r"subject must be \(5,\), got \(4,\)"),
     "meta no JSON": ({"meta": np.array("{")}, "meta is no JSON"),
     "meta a list": ({"meta": np.array("[1]")}, "meta must be a JSON object"),
-    "joints unknown": (joints(22), r"22 joints but does not say which: add joint_names"),
+    "joints unknown": (joints(22), r"22 joints, which no known layout has: add joint_names"),
     "names without parents": ({"joint_names": np.array(list("abc"))}, "only one of joint_names and parent"),
     "parents run in a circle": (
         joints(3) | {"joint_names": np.array(list("abc")), "parent": np.array([-1, 2, 1])},
@@ -123,6 +123,12 @@ def test_ragged_faults_are_named(ragged_arrays: dict[str, Any], write_ragged: Ca
     with pytest.raises(ValueError, match=sentence) as caught:
         open_ragged(path)
     assert str(path) in str(caught.value)
+
+
+def test_ragged_beyond_float32_is_infinite(ragged_arrays: dict[str, Any], write_ragged: Callable[..., Path]) -> None:
+    path = write_ragged(ragged_arrays | {"frames": np.full((23, 1, 25, 3), 1e300)})
+    with np.errstate(all="raise"):
+        assert np.isposinf(open_ragged(path).read(0).frames).all()
 
 
 def test_ragged_cut_file(ragged_arrays: dict[str, Any], write_ragged: Callable[..., Path]) -> None:

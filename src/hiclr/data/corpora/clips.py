@@ -15,9 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, names_and_sizes
-from hiclr.data.recordings.base import Recording
+from hiclr.data.recordings.base import Recording, shown
 from hiclr.data.recordings.clips import CLIP_SUFFIXES, MAX_BODIES, guess_skeleton, read_clip, unused_columns
-from hiclr.data.recordings.sheets import Sheet, read_sheet, shown
+from hiclr.data.recordings.sheets import Sheet, read_sheet
 from hiclr.skeleton import Skeleton, as_skeleton
 
 Units = Literal["m", "cm", "mm"]

@@ -13,8 +13,8 @@ from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, lis
 from hiclr.data.recordings.kinect import read_nwucla, read_utdmhad
 from hiclr.skeleton import SKELETONS, Skeleton
 
-_NWUCLA_NAME = re.compile(r"a([0-9]{2})_s([0-9]{2})_e([0-9]{2})_v([0-9]{2})\.json")
-_UTDMHAD_NAME = re.compile(r"a([0-9]{1,2})_s([0-9]{1,2})_t([0-9]{1,2})_skeleton\.mat")
+NWUCLA_FILE = re.compile(r"a([0-9]{2})_s([0-9]{2})_e([0-9]{2})_v([0-9]{2})\.json")
+UTDMHAD_FILE = re.compile(r"a([0-9]{1,2})_s([0-9]{1,2})_t([0-9]{1,2})_skeleton\.mat")
 
 NWUCLA_ACTIONS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)  # in file names; the labels in the files count from 1 to 10
 NWUCLA_SIDES = {1: "train", 2: "train", 3: "test"}  # by camera
@@ -42,7 +42,7 @@ def nwucla(raw: Path | str) -> Corpus:
         FileNotFoundError: no such folder.
         ValueError: it holds no such files, or one of them twice.
     """
-    clips = _scan(Path(raw), _NWUCLA_NAME, "aAA_sSS_eEE_vVV.json", NWUCLA_ACTIONS)
+    clips = _scan(Path(raw), NWUCLA_FILE, "aAA_sSS_eEE_vVV.json", NWUCLA_ACTIONS)
     labels = [NWUCLA_ACTIONS.index(action) for action, *_ in clips.numbers]
     return Corpus(
         name="nwucla",
@@ -90,7 +90,7 @@ def utdmhad(raw: Path | str) -> Corpus:
         ValueError: it holds no such files, or one of them twice.
     """
     actions = range(1, len(UTDMHAD_CLASSES) + 1)
-    clips = _scan(Path(raw), _UTDMHAD_NAME, "aA_sS_tT_skeleton.mat", actions)
+    clips = _scan(Path(raw), UTDMHAD_FILE, "aA_sS_tT_skeleton.mat", actions)
     return Corpus(
         name="utdmhad",
         skeleton=_UTDMHAD_SKELETON,

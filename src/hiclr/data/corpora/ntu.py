@@ -87,8 +87,8 @@ def ntu60(raw: Path | str, missing: Path | str | None = None) -> Corpus:
 
     Args:
         raw: the folder.
-        missing: the owners' list of samples with missing skeletons, which are left out. When None, their file is looked
-            for in `raw` and beside it; `Corpus.notes` says which was used, or that none was.
+        missing: the owners' list of samples with missing skeletons, which are left out; when not given, their file is
+            looked for in the folder and beside it, and a note says which was used, or that none was.
 
     Raises:
         FileNotFoundError: no such folder, or no such list.
@@ -103,7 +103,18 @@ def ntu60(raw: Path | str, missing: Path | str | None = None) -> Corpus:
 
 
 def ntu120(raw: Path | str, missing: Path | str | None = None) -> Corpus:
-    """NTU RGB+D 120: as `ntu60`, with all 120 classes and their list."""
+    """NTU RGB+D 120: a folder of `.skeleton` files, or of folders of them.
+
+    As `ntu60`, with all 120 classes and their own list.
+
+    Args:
+        raw: the folder.
+        missing: the owners' list of samples with missing skeletons; looked for when not given.
+
+    Raises:
+        FileNotFoundError: no such folder, or no such list.
+        ValueError: it holds no recordings of this corpus, holds one twice, or they are synthetic.
+    """
     folder = _scan(raw)
     folder.refuse_synthetic()
     owners = _owners_list(folder.root, missing, _NTU120_LISTS)

@@ -46,11 +46,11 @@ _PARTS = (
 
 
 def pkummd1(raw: Path | str) -> Corpus:
-    """PKU-MMD part I: a folder with recordings, label files and split files, each in it or anywhere below.
+    """PKU-MMD part I: a folder with recordings, label files and split files.
 
-    They are told apart by what stands in them, so it does not matter what the folders are called. Every line of a label
-    file is a sequence: `0002-L-003` is line 3 (from 1) for recording 0002-L, and of more than 300 frames the middle
-    300 are kept. A line that names frames the recording does not have is skipped when it is read, and named.
+    They may lie in it or anywhere below, and are told apart by what stands in them. Every line of a label file is a
+    sequence: `0002-L-003` is line 3 (from 1) for recording 0002-L, and of more than 300 frames the middle 300 are kept.
+    A line that names frames the recording does not have is skipped when it is read, and named.
 
     Args:
         raw: the folder.
@@ -63,10 +63,17 @@ def pkummd1(raw: Path | str) -> Corpus:
 
 
 def pkummd2(raw: Path | str) -> Corpus:
-    """PKU-MMD part II: as part I; its recordings are named by their subjects (A01N07-L is subject 7).
+    """PKU-MMD part II: a folder with recordings, label files and split files.
 
-    Its label files use the class numbers of part I, of which 41 occur; all 51 names are kept, as in published code,
-    so that labels mean the same in both parts.
+    As part I; recordings are named by their subjects (A01N07-L is subject 7). The label files use the class numbers of
+    part I, of which 41 occur; all 51 names are kept, as in published code, so that labels mean the same in both parts.
+
+    Args:
+        raw: the folder.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: as for part I.
     """
     return _pkummd(Path(raw), *_PARTS[::-1])
 

@@ -19,9 +19,8 @@ from hiclr.data.corpora.ntu import (
     ntu_name,
 )
 from hiclr.data.recordings.pyskl import PysklFile, open_pyskl
-from hiclr.skeleton import SKELETONS, Skeleton, as_skeleton
+from hiclr.skeleton import SKELETONS, Skeleton, as_skeleton, skeleton_of
 
-_BY_JOINTS = {17: "coco17", 18: "openpose18", 20: "kinect20", 25: "ntu25", 33: "mediapipe33"}
 _TEST_SIDES = ("test", "val")  # the first that is there
 _TAKEN = ("name", "label", "subject", "camera", "setup", "rep", "length", "bodies")
 _UNKNOWN = NTUName(0, 0, 0, 0, 0)
@@ -36,8 +35,8 @@ def pyskl(raw: Path | str, skeleton: str | None = None) -> Corpus:
 
     Args:
         raw: the file.
-        skeleton: a known layout or a .yaml file with one. When None, the number of joints decides: 25 ntu25,
-            20 kinect20, 17 coco17, 18 openpose18, 33 mediapipe33.
+        skeleton: a known layout (ntu25, kinect20, coco17, openpose18, mediapipe33, h36m17) or a `.yaml` file of joints
+            and parents; when not given, the number of joints tells it (17 in the plane: coco17).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -47,7 +46,7 @@ def pyskl(raw: Path | str, skeleton: str | None = None) -> Corpus:
     raw = Path(raw)
     content = open_pyskl(raw)
     try:
-        layout = _layout(content.joints, skeleton)
+        layout = _layout(content, skeleton)
         benchmarks, notes = _benchmarks(content.split)
         samples = _samples(content, benchmarks)
     except ValueError as error:
@@ -80,14 +79,15 @@ class _Sides(NamedTuple):
     test: str
 
 
-def _layout(joints: int, stated: str | None) -> Skeleton:
+def _layout(content: PysklFile, stated: str | None) -> Skeleton:
+    joints = content.joints
+    if stated is None and content.planar and joints == SKELETONS["coco17"].num_joints:
+        return SKELETONS["coco17"]  # as 2-D estimators give them; in space they may as well be Human3.6M's
     if stated is None:
-        if joints not in _BY_JOINTS:
-            raise ValueError(
-                f"holds {joints} joints but does not say which: name their layout with `skeleton` "
-                f"(one of {', '.join(SKELETONS)}, or a .yaml file)"
-            )
-        return SKELETONS[_BY_JOINTS[joints]]
+        try:
+            return skeleton_of(joints)
+        except ValueError as error:
+            raise ValueError(f"{error}: say which with skeleton (--skeleton NAME or FILE.yaml)") from None
     skeleton = as_skeleton(stated)
     if skeleton.num_joints != joints:
         raise ValueError(f"holds {joints} joints, but skeleton {skeleton.name!r} has {skeleton.num_joints}")

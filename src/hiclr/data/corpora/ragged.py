@@ -9,7 +9,7 @@ from hiclr.data.recordings.ragged import open_ragged
 
 
 def npz(raw: Path | str) -> Corpus:
-    """One's own data in one ragged `.npz`: frames, offsets, label, joint_names, parent, split_<benchmark>, ...
+    """One's own data in one "ragged" `.npz` file.
 
     Args:
         raw: the file (its keys: docs/how-to.md).

@@ -9,7 +9,7 @@ from typing import Any
 from hiclr.data.doctor.diagnosis import Diagnosis
 from hiclr.data.doctor.facts import all_facts
 from hiclr.data.doctor.findings import Checkup, about_recordings
-from hiclr.data.doctor.recognise import PREPARED, open_corpus, opener, recognise, table_of
+from hiclr.data.doctor.recognise import PREPARED, opener, recognise, table_of
 from hiclr.data.doctor.splits import about_corpus
 
 
@@ -40,9 +40,9 @@ def examine(
     kind = kind or recognise(path)
     if kind == "clips" and "table" not in options and (table := table_of(path)):
         options["table"] = table
-    opener(kind, options)
+    open_corpus = opener(kind, options)
     try:
-        corpus = open_corpus(path, kind, options)
+        corpus = open_corpus(path, **options)
     except ValueError as error:
         return Diagnosis.unopened(path, kind, str(error))
     checkup = Checkup(path, kind, corpus, all_facts(corpus, kind == PREPARED, processes, progress), options)

@@ -13,9 +13,11 @@ import numpy as np
 
 from hiclr.data import corpora
 from hiclr.data.corpora.base import Corpus, files_below
+from hiclr.data.corpora.kinect import NWUCLA_FILE, UTDMHAD_FILE
 from hiclr.data.corpora.ntu import ntu_name, synthetic
 from hiclr.data.folder import ABOUT, SEQUENCES, PreparedFolder
 from hiclr.data.recordings.base import Recording
+from hiclr.data.recordings.pkummd import PKU1_NAME, PKU2_NAME
 from hiclr.data.synthetic import MARKER
 
 PREPARED = "prepared"
@@ -24,9 +26,11 @@ Names = Collection[str]
 """Paths of the files in a folder, relative to it; or the keys of an `.npz`."""
 
 
-def _some(pattern: str) -> Callable[[Names], bool]:
-    form = re.compile(pattern)
-    return lambda names: any(map(form.fullmatch, names))
+def _some(form: re.Pattern[str], suffix: str = "") -> Callable[[Names], bool]:
+    """Whether some file has a name of a form."""
+    return lambda names: any(
+        name.endswith(suffix) and form.fullmatch(name.rpartition("/")[2].removesuffix(suffix)) for name in names
+    )
 
 
 def _some_of_ntu120_alone(names: Names) -> bool:
@@ -37,14 +41,14 @@ def _some_of_ntu120_alone(names: Names) -> bool:
 # the first whose rule holds
 FOLDERS: dict[str, Callable[[Names], bool]] = {
     PREPARED: lambda names: ABOUT in names or SEQUENCES in names,
-    "synthetic": _some(rf"(.*/)?{re.escape(MARKER)}"),
+    "synthetic": _some(re.compile(re.escape(MARKER))),
     "ntu120": _some_of_ntu120_alone,
-    "ntu60": _some(r".*\.skeleton"),
-    "nwucla": _some(r"(.*/)?a\d+_s\d+_e\d+_v\d+\.json"),
-    "utdmhad": _some(r"(.*/)?a\d+_s\d+_t\d+_skeleton\.mat"),
-    "pkummd2": _some(r"(.*/)?A\d+N\d+-[LMR]\.txt"),
-    "pkummd1": _some(r"(.*/)?\d{4}-[LMR]\.txt"),
-    "clips": _some(r"(?i).*\.(npy|csv)"),
+    "ntu60": _some(re.compile(r"(?i).*\.skeleton")),
+    "nwucla": _some(NWUCLA_FILE),
+    "utdmhad": _some(UTDMHAD_FILE),
+    "pkummd2": _some(PKU2_NAME, ".txt"),
+    "pkummd1": _some(PKU1_NAME, ".txt"),
+    "clips": _some(re.compile(r"(?i).*\.(npy|csv)")),
 }
 ARCHIVES: dict[str, Callable[[Names], bool]] = {
     "ctrgcn": lambda keys: "x_train" in keys,
@@ -82,23 +86,16 @@ def recognise(path: Path) -> str:
     return kind
 
 
-def open_corpus(path: Path, kind: str, options: Mapping[str, Any]) -> Corpus:
-    """Opens what lies at a path as a corpus, a prepared folder too.
+def opener(kind: str, options: Mapping[str, Any]) -> Callable[..., Corpus]:
+    """The function that opens data of a kind as a corpus, prepared folders too.
 
     Args:
-        path: see `recognise`.
-        kind: what to take it for.
-        options: further arguments of the corpus' function, such as `missing` of ntu60 or `table` of clips.
+        kind: what to take it for (see `recognise`).
+        options: further arguments of the function, such as `missing` of ntu60 or `table` of clips.
 
     Raises:
-        FileNotFoundError: something is missing.
-        ValueError: it is not of this kind.
+        ValueError: there is no such kind, or it has no such options.
     """
-    return opener(kind, options)(path, **options)
-
-
-def opener(kind: str, options: Mapping[str, Any]) -> Callable[..., Corpus]:
-    """The function that reads a kind; ValueError where there is none or it has no such options."""
     kinds = (*_OWN, *corpora.__all__)
     if kind not in kinds:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(kinds)}")

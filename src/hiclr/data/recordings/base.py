@@ -28,3 +28,11 @@ FARTHEST = 1e6  # metres; what lies beyond is no measurement, and its square may
 def broken_frames(frames: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which of the frames (F, M, V, 3) hold NaN or coordinates beyond `FARTHEST`: (F,)."""
     return ~np.asarray((np.abs(frames) < FARTHEST).all((1, 2, 3)))
+
+
+def shown(text: str | bytes) -> str:
+    """What stands in a file, for a sentence: its first 40 letters."""
+    if isinstance(text, bytes):
+        text = text.decode("ascii", "backslashreplace")
+    text = text.strip()
+    return repr(text if len(text) <= 40 else text[:40] + "...")

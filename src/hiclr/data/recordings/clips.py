@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hiclr.data.recordings.sheets import Sheet, read_sheet, shown
-from hiclr.skeleton import SKELETONS, Skeleton, name_words
+from hiclr.data.recordings.base import shown
+from hiclr.data.recordings.sheets import Sheet, read_sheet
+from hiclr.skeleton import SKELETONS, Skeleton, name_words, skeleton_of
 
 CLIP_SUFFIXES = (".npy", ".csv")
 MAX_BODIES = 100  # no clip shows more people, and a damaged one cannot ask for frames x ids of memory
@@ -82,11 +83,10 @@ def unused_columns(path: Path, skeleton: Skeleton) -> tuple[str, ...]:
 
 
 def _known(path: Path, joints: int) -> Skeleton:
-    layouts = [layout for layout in SKELETONS.values() if layout.num_joints == joints]
-    if len(layouts) != 1:
-        who = f"{' and '.join(layout.name for layout in layouts)} have" if layouts else "no known layout has"
-        raise ValueError(f"{path.name} holds {joints} joints, which {who}: {_WAY_OUT}")
-    return layouts[0]
+    try:
+        return skeleton_of(joints)
+    except ValueError as error:
+        raise ValueError(f"{path.name} {error}: {_WAY_OUT}") from None
 
 
 # --- .npy -------------------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def _read_csv(sheet: Sheet, skeleton: Skeleton) -> NDArray[np.float32]:
         return poses[:, None]
     frame_of = _numbers(sheet, columns.first, [columns.frame])[:, 0]
     if columns.body is None:
-        late = np.flatnonzero(~(np.diff(frame_of) > 0))
+        late = np.flatnonzero(~(frame_of[1:] > frame_of[:-1]))
         if len(late):
             raise sheet.error(
                 columns.first + int(late[0]) + 1,

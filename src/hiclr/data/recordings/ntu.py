@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hiclr.data.recordings.base import Recording
+from hiclr.data.recordings.base import Recording, shown
 from hiclr.data.recordings.words import Words
 
 NTU_JOINTS = 25
@@ -130,7 +130,7 @@ def _any_frames(text: bytes, name: str) -> NDArray[np.float32]:
         for _ in range(lines.count("bodies", lines_each=2)):
             body_id = lines.lines[lines.at].split(None, 1)[0]
             if body_id in seen:
-                raise lines.error(lines.at, f"body {_shown(body_id)} occurs twice in frame {frame + 1}")
+                raise lines.error(lines.at, f"body {shown(body_id)} occurs twice in frame {frame + 1}")
             seen.add(body_id)
             places.append((frame, tracks.setdefault(body_id, len(tracks))))
             if len(tracks) > NTU_MAX_BODIES:
@@ -147,7 +147,7 @@ def _any_frames(text: bytes, name: str) -> NDArray[np.float32]:
     except ValueError:
         row = next(i for i, line in enumerate(joint_rows) if not _is_joint(line))
         at = first_rows[row // NTU_JOINTS] + row % NTU_JOINTS
-        problem = f"expected the {NTU_JOINT_FIELDS} numbers of a joint, got {_shown(joint_rows[row])}"
+        problem = f"expected the {NTU_JOINT_FIELDS} numbers of a joint, got {shown(joint_rows[row])}"
         raise lines.error(at, problem) from None
     return _frames(num_frames, places, joints, len(tracks))
 
@@ -169,7 +169,7 @@ class _Lines:
         try:
             number = int(self.lines[self.at])
         except ValueError:
-            raise self.error(self.at, f"expected the number of {what}, got {_shown(self.lines[self.at])}") from None
+            raise self.error(self.at, f"expected the number of {what}, got {shown(self.lines[self.at])}") from None
         if exactly is not None and number != exactly:
             raise self.error(self.at, f"expected {exactly} {what}, got {number}")
         if number < 0 or number * lines_each > left:
@@ -203,8 +203,3 @@ def _is_joint(line: bytes) -> bool:
         return len(_joint_numbers([line])) == 1
     except ValueError:
         return False
-
-
-def _shown(line: bytes) -> str:
-    text = line.decode("ascii", "backslashreplace").strip()
-    return repr(text if len(text) <= 40 else text[:40] + "...")

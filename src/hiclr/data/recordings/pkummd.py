@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hiclr.data.recordings.base import shown
+
 PKU_BODIES = 2
 PKU_JOINTS = 25
 PKU_NUMBERS = PKU_BODIES * PKU_JOINTS * 3  # in a line, which is a frame
@@ -54,7 +56,7 @@ def read_pku_recording(path: Path | str) -> NDArray[np.float32]:
         at, line = next((i, line) for i, line in enumerate(lines, 1) if line.strip() and not _is_frame(line))
         raise ValueError(
             f"{place(path)} line {at}: expected the {PKU_NUMBERS} numbers of two bodies, "
-            f"got {len(line.split())} words, {_shown(line)}"
+            f"got {len(line.split())} words, {shown(line)}"
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
         return values.astype(np.float32).reshape(-1, PKU_BODIES, PKU_JOINTS, 3)
@@ -76,7 +78,7 @@ def read_pku_labels(path: Path | str) -> list[Action]:
         fields = _ACTION.fullmatch(line.strip())
         if not fields:
             raise ValueError(
-                f"{place(path)} line {at}: expected class,first,last,confidence in whole numbers, got {_shown(line)}"
+                f"{place(path)} line {at}: expected class,first,last,confidence in whole numbers, got {shown(line)}"
             )
         actions.append(Action(at, *map(int, fields.groups())))
     return actions
@@ -147,8 +149,3 @@ def _is_frame(line: bytes) -> bool:
         return np.loadtxt([line], comments=None).shape == (PKU_NUMBERS,)
     except ValueError:
         return False
-
-
-def _shown(line: bytes) -> str:
-    text = line.decode("ascii", "backslashreplace").strip()
-    return repr(text if len(text) <= 40 else text[:40] + "...")

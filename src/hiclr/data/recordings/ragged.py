@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hiclr.data.recordings.archive import Npz, Rows, open_npz
 from hiclr.data.recordings.base import Recording
-from hiclr.skeleton import SKELETONS, Skeleton
+from hiclr.skeleton import SKELETONS, Skeleton, skeleton_of
 
 _FACTS = ("frames", "scale", "offsets", "class_names", "joint_names", "parent", "centre", "shoulders", "mirror", "meta")
 _COLUMNS = ("name", "subject", "view", "camera", "setup", "length", "bodies")  # must be one value per sequence
@@ -49,8 +49,10 @@ class RaggedFile:
 
     def read(self, index: int) -> Recording:
         """Sequence `index` in metres."""
-        frames = self.frames[self.offsets[index] : self.offsets[index + 1]].astype(np.float32)
-        return Recording(str(self.samples["name"].iloc[index]), frames * np.float32(self.scale))
+        frames = self.frames[self.offsets[index] : self.offsets[index + 1]]
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
+            metres = frames.astype(np.float32) * np.float32(self.scale)
+        return Recording(str(self.samples["name"].iloc[index]), metres)
 
 
 def open_ragged(path: Path | str) -> RaggedFile:
@@ -158,12 +160,10 @@ def _sides(split: NDArray[Any], key: str) -> NDArray[Any]:
 
 def _ragged_skeleton(arrays: Npz, name: str, num_joints: int) -> Skeleton:
     if "joint_names" not in arrays and "parent" not in arrays:
-        known = [skeleton for skeleton in SKELETONS.values() if skeleton.num_joints == num_joints]
-        if len(known) != 1:
-            raise ValueError(
-                f"holds {num_joints} joints but does not say which: add joint_names (V,) and parent (V,; -1 = root)"
-            )
-        return known[0]
+        try:
+            return skeleton_of(num_joints)
+        except ValueError as error:
+            raise ValueError(f"{error}: add joint_names (V,) and parent (V,; -1 = root)") from None
     if "joint_names" not in arrays or "parent" not in arrays:
         raise ValueError("holds only one of joint_names and parent: add the other")
     stated: dict[str, Any] = {"name": name}

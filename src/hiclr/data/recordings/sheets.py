@@ -60,8 +60,3 @@ def read_sheet(path: Path) -> Sheet:
         if len(row) != len(rows[0]):
             raise sheet.error(at, f"expected {len(rows[0])} cells as in line {lines[0]}, got {len(row)}")
     return sheet
-
-
-def shown(cell: str) -> str:
-    """A cell for a sentence."""
-    return repr(cell if len(cell) <= 40 else cell[:40] + "...")
