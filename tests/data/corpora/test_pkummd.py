@@ -156,7 +156,7 @@ def test_pku_says_what_its_lists_promise_and_what_is_not_used(raw: Path, labels:
     corpus = pkummd1(raw)
     assert corpus.absent == ("0007-L", "0008-L") and corpus.surplus == ("0009-L", "A01N01-L")
     assert corpus.notes == (
-        "1 recordings are on no side of xsub: 0002-M",
+        "1 recording on no side of xsub: 0002-M",
         "2 recordings left out, named in split or label files but not there: 0007-L, 0008-L",
         "1 recording left out, without a label file: 0009-L",
         "1 recording left out, of the other part (use `hiclr prepare pkummd2`): A01N01-L",

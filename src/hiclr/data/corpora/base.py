@@ -97,7 +97,7 @@ NO_FILES = "no files, or links that lead nowhere"
 
 
 def files_below(root: Path | str) -> Iterator[Found]:
-    """What lies at and below a folder; a folder that links lead to again is looked at once, by its own path if it can.
+    """What lies at and below a folder, in any order; a folder that links lead to again is looked at once.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -112,16 +112,15 @@ def files_below(root: Path | str) -> Iterator[Found]:
         if (facts.st_dev, facts.st_ino) in visited:
             continue
         visited.add((facts.st_dev, facts.st_ino))
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-        for entry in entries:
-            target = Path(entry.path) if entry.is_symlink() else None
-            if entry.is_dir(follow_symlinks=False):
-                folders.appendleft(entry.path)
-            elif target and target.is_dir():
-                folders.append(entry.path)
-            else:
-                yield Found(entry.path, target.is_file() if target else entry.is_file())
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                target = Path(entry.path) if entry.is_symlink() else None
+                if entry.is_dir(follow_symlinks=False):
+                    folders.appendleft(entry.path)
+                elif target and target.is_dir():
+                    folders.append(entry.path)
+                else:
+                    yield Found(entry.path, target.is_file() if target else entry.is_file())
 
 
 def readable(name: str) -> str:
@@ -132,8 +131,17 @@ def readable(name: str) -> str:
 def left_out(why: str, names: Sequence[str]) -> Iterator[str]:
     """A sentence for `Corpus.notes`, none where no name was left out."""
     if names:
-        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        yield f"{len(names)} recording{'s'[: len(names) != 1]} left out, {why}: {shown}"
+        yield f"{count(names, 'recording')} left out, {why}: {some(names)}"
+
+
+def count(names: Sequence[str], what: str) -> str:
+    """How many, as in "1 recording", "2 recordings"."""
+    return f"{len(names)} {what}{'s'[: len(names) != 1]}"
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first few, for a sentence."""
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
 
 
 def names_and_sizes(paths: Iterable[Path | str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, names_and_sizes
+from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, names_and_sizes, some
 from hiclr.data.recordings.base import Recording, shown
 from hiclr.data.recordings.clips import CLIP_SUFFIXES, MAX_BODIES, guess_skeleton, read_clip, unused_columns
 from hiclr.data.recordings.sheets import Sheet, read_sheet
@@ -33,6 +33,7 @@ _SIDES = ("train", "test", "")
 _THIRD_SIDES = ("val", "valid", "validation", "dev")
 _BENCHMARKS = {"subject": "xsub", "camera": "xview", "setup": "xset"}
 _WHOLE = re.compile(r"-?[0-9]{1,15}")
+_MOST = 30  # names in a sentence that should tell all
 _LOOKED_AT = 10  # clips, to learn the joints from one: the first may be damaged
 
 
@@ -179,7 +180,7 @@ def _upright(frames: NDArray[np.float32], units: Units, up: Up) -> NDArray[np.fl
 
 def _about_columns(unused: Sequence[str]) -> Iterator[str]:
     if unused:
-        yield f"columns of the clips that nothing was read from: {_some(unused)}"
+        yield f"columns of the clips that nothing was read from: {some(unused, _MOST)}"
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -315,7 +316,7 @@ def _labels(table: _Table) -> tuple[list[int], tuple[str, ...]]:
 def _unused_labels(labels: Sequence[int], class_names: Sequence[str]) -> Iterator[str]:
     empty = sorted(set(range(len(class_names))) - set(labels))
     if empty:
-        yield f"numbered labels count from 0; no clip has {_some(list(map(str, empty)))}"
+        yield f"numbered labels count from 0; no clip has {some(list(map(str, empty)), _MOST)}"
 
 
 def _numbers_or_text(cells: Sequence[str]) -> list[int] | list[str]:
@@ -366,9 +367,7 @@ def _alternating(table: _Table, split_by: str) -> tuple[str, list[str], str]:
         raise ValueError(f"split_by {split_by!r} needs two values or more, all clips have {values[0]!r}")
     train = set(values[::2])
     benchmark = _BENCHMARKS.get(column, f"x{column}")
-    note = f"{benchmark}: split by {column}, in turn: {_some(values[::2])} train, {_some(values[1::2])} test"
+    note = (
+        f"{benchmark}: split by {column}, in turn: {some(values[::2], _MOST)} train, {some(values[1::2], _MOST)} test"
+    )
     return benchmark, ["train" if cell in train else "test" for cell in cells], note
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:30]) + ", ..." * (len(names) > 30)

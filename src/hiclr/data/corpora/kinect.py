@@ -155,11 +155,11 @@ def _scan(root: Path, form: re.Pattern[str], described: str, actions: Sequence[i
     return _Clips(
         paths=tuple(found[name] for name in clips),
         numbers=tuple(numbers[name] for name in clips),
-        others=(*strange, *elsewhere, *no_files),
+        others=(*strange, *elsewhere, *sorted(no_files)),
         notes=(
             *left_out(f"not named {described}", strange),
             *left_out("of actions that are no class", elsewhere),
-            *left_out(NO_FILES, no_files),
+            *left_out(NO_FILES, sorted(no_files)),
         ),
     )
 

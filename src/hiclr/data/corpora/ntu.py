@@ -259,8 +259,8 @@ def _ntu(
 
 def _absent(corpus: Corpus, folder: _Folder, owners: _OwnersList) -> tuple[str, ...]:
     """The recordings that those of `corpus` lead to expect."""
-    wanted = ntu_grid(name for name in map(ntu_name, corpus.samples["name"]) if name)
-    return tuple(sorted({str(name) for name in wanted} - owners.names - folder.files.keys()))
+    wanted = map(str, ntu_grid(name for name in map(ntu_name, corpus.samples["name"]) if name))
+    return tuple(sorted(name for name in wanted if name not in folder.files and name not in owners.names))
 
 
 def ntu_grid(seen: Iterable[NTUName]) -> Iterator[NTUName]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, listed, names_and_sizes
+from hiclr.data.corpora.base import NO_FILES, Corpus, count, files_below, left_out, listed, names_and_sizes, some
 from hiclr.data.recordings.base import Recording
 from hiclr.data.recordings.pkummd import (
     PKU1_NAME,
@@ -160,8 +160,7 @@ def _of_no_class(labels: Mapping[str, Path], actions: Mapping[str, list[Action]]
         if not _is_class(action)
     ]
     if lines:
-        shown = ", ".join(lines[:5]) + (", ..." if len(lines) > 5 else "")
-        yield f"{len(lines)} actions left out, of classes other than 1 to {len(PKU_CLASSES)}: {shown}"
+        yield f"{count(lines, 'action')} left out, of classes other than 1 to {len(PKU_CLASSES)}: {some(lines)}"
 
 
 def _samples(rows: list[tuple[str, Action]], sides: Sides) -> pd.DataFrame:
@@ -260,7 +259,7 @@ def _about_sides(sides: Sides, part: _Part, recordings: Sequence[str]) -> Iterat
             continue
         neither = [name for name in recordings if name not in sides[benchmark]]
         if neither:
-            yield f"{len(neither)} recordings are on no side of {benchmark}: {', '.join(neither[:5])}"
+            yield f"{count(neither, 'recording')} on no side of {benchmark}: {some(neither)}"
 
 
 # --- class names, in the owners' order (long ones shortened) ----------------------------------------------------------
