@@ -195,6 +195,12 @@ def test_commands_of_the_data_page_run(here: Path) -> None:
     assert {"schema", "findings", "counts", "next"} <= set(json.loads(Path("ntu60.json").read_text(encoding="utf-8")))
 
 
+def test_python_of_the_data_page_runs(here: Path) -> None:
+    block = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(encoding="utf-8"), re.DOTALL)[0]
+    exec(block, {})
+    assert PreparedFolder.open("data/mine").sequences.shape == (48, 3, 50, 20, 1)
+
+
 def test_doctor_ends_with_1_when_a_result_would_be_spoilt(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "recordings", "--json", "fine.json"])
     assert json.loads(Path("fine.json").read_text(encoding="utf-8"))["spoils"] is False

@@ -94,12 +94,8 @@ def ntu60(raw: Path | str, missing: Path | str | None = None) -> Corpus:
         FileNotFoundError: no such folder, or no such list.
         ValueError: it holds no recordings of this corpus, holds one twice, or they are synthetic.
     """
-    folder = _scan(raw)
-    folder.refuse_synthetic()
-    owners = _owners_list(folder.root, missing, _NTU60_LISTS)
-    meta = {"licence": _NTU_LICENCE, "citation": _NTU60_CITATION}
-    corpus = _ntu(folder, "ntu60", NTU60_CLASSES, NTU60_SPLITS, owners, meta)
-    return replace(corpus, published=NTU60_PUBLISHED, absent=_absent(corpus, folder, owners))
+    edition = _Edition("ntu60", NTU60_CLASSES, NTU60_SPLITS, NTU60_PUBLISHED, _NTU60_LISTS, _NTU60_CITATION)
+    return _recorded(raw, missing, edition)
 
 
 def ntu120(raw: Path | str, missing: Path | str | None = None) -> Corpus:
@@ -115,12 +111,8 @@ def ntu120(raw: Path | str, missing: Path | str | None = None) -> Corpus:
         FileNotFoundError: no such folder, or no such list.
         ValueError: it holds no recordings of this corpus, holds one twice, or they are synthetic.
     """
-    folder = _scan(raw)
-    folder.refuse_synthetic()
-    owners = _owners_list(folder.root, missing, _NTU120_LISTS)
-    meta = {"licence": _NTU_LICENCE, "citation": _NTU120_CITATION}
-    corpus = _ntu(folder, "ntu120", NTU120_CLASSES, NTU120_SPLITS, owners, meta)
-    return replace(corpus, published=NTU120_PUBLISHED, absent=_absent(corpus, folder, owners))
+    edition = _Edition("ntu120", NTU120_CLASSES, NTU120_SPLITS, NTU120_PUBLISHED, _NTU120_LISTS, _NTU120_CITATION)
+    return _recorded(raw, missing, edition)
 
 
 def synthetic(raw: Path | str) -> Corpus:
@@ -142,6 +134,27 @@ def synthetic(raw: Path | str) -> Corpus:
     return _ntu(folder, "synthetic", class_names, NTU60_SPLITS, _OwnersList(), meta, synthetic=True)
 
 
+class _Edition(NamedTuple):
+    """What sets one of the two corpora apart."""
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: dict[str, Split]
+    published: dict[str, tuple[int, int]]
+    lists: tuple[str, ...]  # file names of the owners' list
+    citation: str
+
+
+def _recorded(raw: Path | str, missing: Path | str | None, edition: _Edition) -> Corpus:
+    folder = _scan(raw)
+    if folder.marked:
+        raise ValueError(f"{folder.root} holds synthetic recordings ({MARKER}): use `hiclr prepare synthetic`")
+    owners = _owners_list(folder.root, missing, edition.lists)
+    meta = {"licence": _NTU_LICENCE, "citation": edition.citation}
+    corpus = _ntu(folder, edition.name, edition.class_names, edition.splits, owners, meta)
+    return replace(corpus, published=edition.published, absent=_absent(corpus, folder, owners))
+
+
 class _Folder(NamedTuple):
     """The `.skeleton` files at and below a folder, by name."""
 
@@ -149,10 +162,6 @@ class _Folder(NamedTuple):
     files: dict[str, str]
     no_files: tuple[str, ...]
     marked: bool
-
-    def refuse_synthetic(self) -> None:
-        if self.marked:
-            raise ValueError(f"{self.root} holds synthetic recordings ({MARKER}): use `hiclr prepare synthetic`")
 
 
 class _OwnersList(NamedTuple):
