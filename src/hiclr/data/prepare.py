@@ -248,7 +248,8 @@ def _bar(
     """A progress bar that begins after the chunks of some notes; what it yields takes the note of each further one."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     more = (TextColumn("{task.fields[skipped]} skipped"), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, *more, console=_console, disable=not shown) as bar:
+    # no thread that refreshes it: a process forked while that holds a lock could wait for ever
+    with Progress(*columns, *more, console=_console, disable=not shown, auto_refresh=False) as bar:
         task = bar.add_task(what, total=total, skipped=0, before=0)
         done = skipped = 0
 
@@ -256,7 +257,7 @@ def _bar(
             nonlocal done, skipped
             done += len(note["kept"]) + len(note["skipped"])
             skipped += len(note["skipped"])
-            bar.update(task, completed=done, skipped=skipped)
+            bar.update(task, completed=done, skipped=skipped, refresh=True)
 
         for note in notes:
             advance(note)

@@ -66,7 +66,8 @@ def all_facts(corpus: Corpus, centred: bool, processes: int | None = None, progr
     chunks = range(math.ceil(size / CHUNK))
     done: Iterable[tuple[int, list[Facts]]] = spread(work, chunks, processes)
     if progress:
-        done = track(done, "examining", len(chunks), console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        done = track(done, "examining", len(chunks), auto_refresh=False, console=console, transient=True)  # see prepare
     facts = [one for _, some in sorted(done) for one in some]
     return pd.DataFrame(facts, columns=list(Facts._fields))
 
