@@ -155,6 +155,14 @@ def test_ends_of_lines_in_names_come_back(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(folder.samples, rows)
 
 
+def test_a_file_system_that_reserves_nothing_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fallocate", unknown, raising=False)
+    np.testing.assert_array_equal(PreparedFolder.open(write_prepared(tmp_path / "out")).sequences, SEQUENCES)
+
+
 def test_a_folder_of_another_recipe_is_replaced_only_when_told(root: Path) -> None:
     writer = writer_of(root, frames=5)
     with pytest.raises(ValueError, match=r"other options \(frames 4, now 5\): choose another place, or .* overwrite"):

@@ -222,10 +222,7 @@ class FolderWriter:
             if needed > free:  # found out by trying, it would for a while be full for everybody
                 raise OSError(errno.ENOSPC, "No space left on device")
             with data.open("wb") as file:
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, needed)
-                else:
-                    os.truncate(file.fileno(), needed)
+                _allocate(file.fileno(), needed)
         except OSError as error:
             self.abandon()
             if error.errno != errno.ENOSPC:
@@ -273,6 +270,16 @@ def _csv_text(samples: pd.DataFrame) -> str:
     if "\r" in text:  # who reads it takes that for the end of a line, but who wrote it saw no need for quotes
         text = samples.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     return text
+
+
+def _allocate(file: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file, 0, size)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise  # elsewhere it may only be that the file system reserves nothing
+    os.truncate(file, size)
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:
