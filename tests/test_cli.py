@@ -70,8 +70,8 @@ def test_help_lists_every_verb_without_importing_torch() -> None:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("fly", "no verb 'fly': choose of prepare"),
-        ("prepare kinetics RAW OUT", "no verb 'prepare kinetics': choose of prepare"),
+        ("fly", "no verb 'fly': choose one of prepare"),
+        ("prepare kinetics RAW OUT", "no verb 'prepare kinetics': choose one of prepare"),
         ("prepare npz gone.npz data/x", "gone.npz"),
         (
             "prepare npz mine.npz mine.npz/x",

@@ -458,7 +458,7 @@ def test_empty_arrangement_is_refused(arrangement: Any) -> None:
 
 @pytest.mark.parametrize("arrangement", ["BA,Strong", ["BA", "Strong"]])
 def test_unknown_set_names_the_known_ones(arrangement: Any) -> None:
-    with pytest.raises(ValueError, match=r"unknown augmentation set 'Strong': choose of BA, NA, Mask"):
+    with pytest.raises(ValueError, match=r"unknown augmentation set 'Strong': choose one of BA, NA, Mask"):
         growing_views(arrangement, NTU)
 
 

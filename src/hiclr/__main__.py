@@ -136,7 +136,7 @@ def _help_or_fail(arguments: list[str], summaries: dict[str, str]) -> None:
 
         print(f"hiclr {version('hiclr')}")
     else:
-        _fail(f"no verb {' '.join(arguments[: 2 if inside else 1])!r}: choose of {', '.join(inside or summaries)}")
+        _fail(f"no verb {' '.join(arguments[: 2 if inside else 1])!r}: choose one of {', '.join(inside or summaries)}")
 
 
 def _print_verbs(usage: str, summaries: dict[str, str]) -> None:

@@ -331,7 +331,7 @@ def _features(
     trained = load_encoder(checkpoint, stream)
     _check_joints(trained, data)
     if data.benchmark is None:
-        raise ValueError(f"evaluation needs a benchmark: choose of {', '.join(data.folder.benchmarks)}")
+        raise ValueError(f"evaluation needs a benchmark: choose one of {', '.join(data.folder.benchmarks)}")
     sides = [data.train_rows, data.folder.indices(data.benchmark, "test")]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     banks = []

@@ -164,7 +164,7 @@ def nearest_neighbours(train: FeatureBank, test: FeatureBank, classes: int, ks: 
         ValueError: for a k below 1 or above the number of training sequences.
     """
     if not ks or min(ks) < 1 or max(ks) > len(train.labels):
-        raise ValueError(f"k must lie in 1..{len(train.labels)} (the training sequences), got {list(ks)}")
+        raise ValueError(f"k must lie in 1..{len(train.labels)} (the training sequences), got {list(ks)}: set --k")
     found = [_most_similar(rows, train, max(ks)) for rows in normalize(test.features).split(1024)]
     similarity = torch.cat([values for values, _ in found])
     labels = train.labels[torch.cat([indices for _, indices in found])]

@@ -313,7 +313,7 @@ def _transforms_of(entry: str | Sequence[Transform]) -> Sequence[Transform]:
     if not isinstance(entry, str):
         return entry
     if entry not in AUGMENTATION_SETS:
-        raise ValueError(f"unknown augmentation set {entry!r}: choose of {', '.join(AUGMENTATION_SETS)}")
+        raise ValueError(f"unknown augmentation set {entry!r}: choose one of {', '.join(AUGMENTATION_SETS)}")
     return AUGMENTATION_SETS[entry]()
 
 

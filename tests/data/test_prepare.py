@@ -151,7 +151,7 @@ def test_what_cannot_be_used_is_counted_and_named(tmp_path: Path, capsys: pytest
     nan[3, 0, 7, 1] = np.nan
     huge[0, 0, 2, 0] = 3e38
     bad: dict[int, tuple[Any, str]] = {
-        0: (nan, "NaN or coordinates beyond 1e+06 m in 1 of 5 frames"),
+        0: (nan, "NaN (or empty cells) or coordinates beyond 1e+06 m in 1 of 5 frames"),
         2: (np.zeros((4, 1, 25, 3)), "no first body in 4 frames"),
         3: (np.zeros((0, 1, 25, 3)), "no first body in 0 frames"),
         4: (np.zeros((4, 0, 25, 3)), "no first body in 4 frames"),
@@ -159,7 +159,7 @@ def test_what_cannot_be_used_is_counted_and_named(tmp_path: Path, capsys: pytest
             ValueError("r6.skeleton line 3: expected 25 joints, got 20"),
             "r6.skeleton line 3: expected 25 joints, got 20",
         ),
-        7: (huge, "NaN or coordinates beyond 1e+06 m in 1 of 5 frames"),
+        7: (huge, "NaN (or empty cells) or coordinates beyond 1e+06 m in 1 of 5 frames"),
     }
     recordings = [bad[row][0] if row in bad else clip(6, seed=row) for row in range(9)]
     folder = quietly(corpus_of(recordings), tmp_path / "out")
@@ -205,7 +205,7 @@ def test_what_is_dirty_is_prepared_as_published_and_told(tmp_path: Path) -> None
         {
             "what": "frames without the first body",
             "sequences": 1,
-            "done": "not counted in the length; that many frames are then taken from the start",
+            "done": "as many frames dropped at the end, as published",
         },
         {"what": "a body absent from the first frame", "sequences": 2, "done": "zero until it appears"},
         {"what": "more bodies than are kept", "sequences": 1, "done": "the first in file order kept"},
@@ -269,7 +269,7 @@ def test_a_second_start_has_nothing_to_do(tmp_path: Path) -> None:
     assert len(quietly(unreadable, tmp_path / "out").samples) == 4
     with pytest.raises(ValueError, match=r"other options \(frames 50, now 20\): choose another place"):
         quietly(corpus, tmp_path / "out", frames=20)
-    with pytest.raises(ValueError, match="raw files, labels, sides, units or skeleton differ"):
+    with pytest.raises(ValueError, match="raw files, table or options of the corpus differ"):
         quietly(replace(corpus, fingerprint="changed"), tmp_path / "out")
     assert quietly(corpus, tmp_path / "out", frames=20, overwrite=True).sequences.shape[2] == 20
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -279,7 +279,7 @@ def test_labels_and_sides_belong_to_the_source(tmp_path: Path) -> None:
     corpus = corpus_of([clip(5)])
     quietly(corpus, tmp_path / "out")
     for column, value in (("label", 2), ("xsub", "train"), ("mood", 9)):
-        with pytest.raises(ValueError, match="raw files, labels, sides, units or skeleton differ"):
+        with pytest.raises(ValueError, match="raw files, table or options of the corpus differ"):
             quietly(replace(corpus, samples=corpus.samples.assign(**{column: value})), tmp_path / "out")
 
 
@@ -427,5 +427,7 @@ def test_a_file_changed_at_the_same_size_is_noticed(tmp_path: Path, write_person
     text = files[0].read_text()
     files[0].write_text(text.replace("0.", "1.", 1))
     assert files[0].stat().st_size == size
-    with pytest.raises(ValueError, match=r"another source or with other options \(raw files were written again"):
+    with pytest.raises(
+        ValueError, match=r"another source or with other options \(raw files or table were written again"
+    ):
         quietly(ntu60(tmp_path / "raw"), tmp_path / "out")

@@ -93,6 +93,7 @@ def describe(
         "dirty": _dirty(kept, recipe["actors"]),
         "skipped": [{"name": str(names.iloc[row]), "reason": reason} for row, reason in skipped],
         "notes": list(corpus.notes),
+        "surplus": list(corpus.surplus),
         "source": corpus.meta,
         "tool_version": version("hiclr"),
     }
@@ -117,7 +118,7 @@ def _dirty(kept: Sequence[Kept], actors: Actors) -> list[dict[str, Any]]:
     found = {
         "frames without the first body": (
             [facts.empty for facts in kept],
-            "dropped" if by_motion else "not counted in the length; that many frames are then taken from the start",
+            "dropped" if by_motion else "as many frames dropped at the end, as published",
         ),
         "a body absent from the first frame": ([facts.late for facts in kept], "zero until it appears"),
         "more bodies than are kept": (
@@ -144,5 +145,5 @@ def summary(about: dict[str, Any]) -> Iterator[str]:
     if counts["skipped"] > 5:
         yield f"  ... and {counts['skipped'] - 5} more, all named in {ABOUT}"
     for dirty in about["dirty"]:
-        yield f"  {dirty['what']} in {dirty['sequences']} sequences: {dirty['done']}"
+        yield f"  {dirty['what']} in {dirty['sequences']} of the sequences: {dirty['done']}"
     yield from about["notes"]

@@ -197,7 +197,9 @@ def _examine(row: int, corpus: Corpus, actors: Actors) -> tuple[NDArray[np.float
         raise OSError(f"{name} cannot be read ({error.strerror or error}): start again to go on once it can") from None
     broken = broken_frames(frames)
     if broken.any():
-        raise ValueError(f"NaN or coordinates beyond {FARTHEST:g} m in {broken.sum()} of {len(frames)} frames")
+        raise ValueError(
+            f"NaN (or empty cells) or coordinates beyond {FARTHEST:g} m in {broken.sum()} of {len(frames)} frames"
+        )
     clip = choose_actors(frames, corpus.bodies, actors)
     seen = seen_bodies(clip)
     length = int(seen[:, 0].sum())

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from hiclr.data.folder import ABOUT, SAMPLES, SEQUENCES, PreparedFolder
 
 _CHANGED = {
-    "source_hash": "raw files, labels, sides, units or skeleton differ",
-    "source_times": "raw files were written again",
+    "source_hash": "raw files, table or options of the corpus differ",
+    "source_times": "raw files or table were written again",
 }
 _TRIES = 100  # of taking a lock whose folder another process removes at this moment
 _NPY_HEADER = 128  # bytes, whatever the number of sequences, which is known only at the end
@@ -85,6 +85,8 @@ class FolderWriter:
             raise
         changed = {key: value for key, value in self._recipe.items() if there.get(key) != value}
         if changed and not self._overwrite:
+            if "source_hash" in changed:
+                changed.pop("source_times", None)  # which tells no more
             difference = "; ".join(
                 _CHANGED.get(key) or f"{key} {there.get(key)!r}, now {value!r}" for key, value in changed.items()
             )

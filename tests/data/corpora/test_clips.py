@@ -17,7 +17,16 @@ from hiclr.data.corpora.base import Corpus
 from hiclr.data.folder import PreparedFolder
 from hiclr.data.prepare import prepare
 from hiclr.skeleton import SKELETONS
-from writers.clips import csv_text, joint_columns, poses, write_csv_clip, write_npy_clip, write_table, write_text
+from writers.clips import (
+    csv_text,
+    joint_columns,
+    poses,
+    small_clips,
+    write_csv_clip,
+    write_npy_clip,
+    write_table,
+    write_text,
+)
 
 KINECT = SKELETONS["kinect20"]
 NAMES = ("sit/01", "sit/02", "walk/01", "walk/02", "walk/03")
@@ -387,3 +396,11 @@ def test_prepared_clips_come_back(raw: Path, tmp_path: Path) -> None:
     centre = KINECT.centre_joint
     own = poses(seed=4) - poses(seed=4)[:, [centre]]
     np.testing.assert_allclose(folder.sequences[2, 1, :, :, 0], own[..., 1], atol=1e-5)  # y is not turned
+
+
+def test_a_table_among_the_clips_is_not_taken_for_one(tmp_path: Path) -> None:
+    arguments = small_clips(tmp_path)
+    inside = arguments["table"].rename(arguments["raw"] / "table.csv")
+    with pytest.raises(ValueError, match=r"table.csv looks like the table of the clips: say so with table"):
+        clips(arguments["raw"])
+    assert len(clips(arguments["raw"], inside).samples) == 4

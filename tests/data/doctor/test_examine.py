@@ -63,7 +63,9 @@ def test_what_is_said_of_clean_data(mine: Path) -> None:
     assert not diagnosis.spoils and diagnosis.findings == ()
     assert diagnosis.next == (f"Prepare it: hiclr prepare npz {mine} data/mine",)
     said = diagnosis.to_dict()
-    assert list(said) == ["schema", "path", "kind", "spoils", "corpus", "counts", "findings", "notes", "next"]
+    assert list(said) == [
+        *("schema", "path", "kind", "options", "spoils", "corpus", "counts", "findings", "notes", "next")
+    ]
     assert said["corpus"] == {
         "name": "mine",
         "synthetic": False,
@@ -95,15 +97,15 @@ def test_what_is_said_of_clean_data(mine: Path) -> None:
 
 def test_counts_are_of_what_can_be_used(tmp_path: Path) -> None:
     arrays = arrays_of()
-    arrays["frames"][:90] = np.nan  # rows 0, 1, 2
+    arrays["frames"][:120] = np.nan  # rows 0 to 3
     arrays["split_xsub"][39] = -1
     diagnosis = quietly(write_ragged(tmp_path / "mine.npz", arrays))
     assert diagnosis.spoils
-    assert diagnosis.corpus["recordings"] == 40 and diagnosis.corpus["usable"] == 37
-    assert [one["count"] for one in diagnosis.counts["class"]] == [17, 20]
-    assert [one["count"] for one in diagnosis.counts["subject"]] == [9, 9, 9, 10]
+    assert diagnosis.corpus["recordings"] == 40 and diagnosis.corpus["usable"] == 36
+    assert [one["count"] for one in diagnosis.counts["class"]] == [16, 20]
+    assert [one["count"] for one in diagnosis.counts["subject"]] == [9, 9, 9, 9]
     (xsub,) = diagnosis.counts["benchmark"]
-    assert (xsub["train"], xsub["test"], xsub["unused"]) == (18, 18, 1)
+    assert (xsub["train"], xsub["test"], xsub["unused"]) == (18, 17, 1)
 
 
 def test_raw_and_prepared_are_judged_alike(tmp_path: Path) -> None:
@@ -132,16 +134,16 @@ def test_a_prepared_folder_says_what_was_left_out(tmp_path: Path) -> None:
     folder = prepare(corpora.npz(raw), tmp_path / "out", progress=False, processes=1)
     diagnosis = quietly(folder.root)
     (finding,) = diagnosis.findings
-    assert (finding.what, finding.count, finding.severity) == ("left out when it was prepared", 1, "spoils")  # 1 of 40
+    assert (finding.what, finding.count, finding.severity) == ("left out when it was prepared", 1, "look")  # 1 of 40
     assert finding.names[0].startswith("000001: NaN")
-    assert any("frames without the first body in 1 sequences" in note for note in diagnosis.notes)
+    assert any("frames without the first body in 1 of the sequences" in note for note in diagnosis.notes)
 
 
 def test_the_next_step_of_clean_prepared_data(mine: Path, tmp_path: Path) -> None:
     folder = prepare(corpora.npz(mine), tmp_path / "my out", progress=False, processes=1)
     diagnosis = quietly(folder.root)
     assert diagnosis.findings == ()
-    assert diagnosis.next == (f"Train: hiclr pretrain --data.root '{folder.root}'",)
+    assert diagnosis.next == (f"Train: hiclr pretrain --config recipes/small.yaml --data.root '{folder.root}'",)
 
 
 @pytest.mark.parametrize("damage", ["cut", "half", "about"])
@@ -168,7 +170,7 @@ def test_nothing_usable_is_a_diagnosis_too(tmp_path: Path) -> None:
     arrays["frames"][:] = np.nan
     diagnosis = quietly(write_ragged(tmp_path / "mine.npz", arrays))
     assert diagnosis.spoils and diagnosis.corpus["usable"] == 0 and diagnosis.corpus["frames"] is None
-    assert {"NaN, or coordinates beyond 1,000,000 m", "xsub: no train sequences"} < {
+    assert {"NaN (or an empty cell), or coordinates beyond 1,000,000 m", "xsub: no train sequences"} < {
         finding.what for finding in diagnosis.findings
     }
     assert json.dumps(diagnosis.to_dict()) and shown(diagnosis)
@@ -177,8 +179,8 @@ def test_nothing_usable_is_a_diagnosis_too(tmp_path: Path) -> None:
 def test_the_worst_comes_first_and_no_more_than_three_things_follow(tmp_path: Path) -> None:
     arrays = arrays_of()
     arrays["frames"][30:60] = arrays["frames"][:30]
-    arrays["frames"][60:120] = np.nan
-    arrays["frames"][120:150] = arrays["frames"][120]
+    arrays["frames"][60:180] = np.nan
+    arrays["frames"][180:210] = arrays["frames"][180]
     arrays["subject"][:] = 1
     diagnosis = quietly(write_ragged(tmp_path / "mine.npz", arrays))
     severities = [finding.severity for finding in diagnosis.findings]

@@ -16,6 +16,7 @@ from hiclr.data.corpora.base import Corpus
 from hiclr.data.doctor.facts import all_facts
 from hiclr.data.doctor.findings import Checkup, Finding, about_recordings
 from hiclr.data.doctor.splits import about_corpus, kept_apart
+from hiclr.skeleton import SKELETONS
 from writers.people import corpus_of, person
 
 Recordings = list[Any]
@@ -58,7 +59,7 @@ def test_nothing_is_found_in_clean_real_data(shared: Path, name: str) -> None:
     [
         (ValueError("r3.txt line 2: cut"), "cannot be read", "r3.txt line 2: cut"),
         (ValueError("the file is cut"), "cannot be read", "r3: the file is cut"),
-        (np.full((9, 1, 25, 3), np.nan, np.float32), "NaN, or coordinates beyond 1,000,000 m", "r3"),
+        (np.full((9, 1, 25, 3), np.nan, np.float32), "NaN (or an empty cell), or coordinates beyond 1,000,000 m", "r3"),
         (np.zeros((9, 2, 25, 3), np.float32), "no (first) body in any frame", "r3"),
         (np.zeros((0, 0, 25, 3), np.float32), "no (first) body in any frame", "r3"),
     ],
@@ -179,7 +180,7 @@ def test_units_are_one_finding(people: Recordings, factor: float, what: str, sev
 
 def test_units_of_clips_are_an_option(people: Recordings) -> None:
     finding = the_one(corpus_of([np.float32(1000) * one for one in people]), "clips")
-    assert finding.advice == "State the units: hiclr prepare clips drawn.npz data/drawn --units=mm"
+    assert finding.advice == "State the units: --units=mm."
 
 
 def test_one_body_of_impossible_size(people: Recordings) -> None:
@@ -265,7 +266,41 @@ def test_no_benchmark(people: Recordings) -> None:
     corpus = replace(corpus_of(people, label=0), benchmarks=(), class_names=("unlabelled",))
     finding = the_one(corpus, "clips")
     assert finding.severity == "look" and finding.what.startswith("no benchmark")
-    assert finding.advice.endswith("--split_by=subject")
+    assert finding.advice == "For evaluation, divide it: --split_by=subject."
+    nobody = replace(corpus, samples=corpus.samples.assign(subject=0))
+    assert the_one(nobody, "clips").advice.endswith("tell labels and subjects: --table=FILE.csv --split_by=subject.")
+
+
+@pytest.mark.parametrize("factor", [1, 1000])
+@pytest.mark.parametrize(
+    ("turn", "what", "severity", "option"),
+    [
+        ([1, -1, 1], "bodies are upside down", "spoils", "--up=-y"),
+        ([[1, 0, 0], [0, 0, -1], [0, 1, 0]], "bodies lie along z", "look", "--up=z"),
+        ([[0, 1, 0], [1, 0, 0], [0, 0, 1]], "bodies lie along x", "look", ""),
+    ],
+)
+def test_bodies_should_stand(factor: int, turn: Any, what: str, severity: str, option: str) -> None:
+    standing = [upright(person(20, seed=seed)) for seed in range(40)]
+    assert not findings_of(corpus_of(standing))
+    matrix = np.diag(turn) if np.ndim(turn) == 1 else np.array(turn).T
+    turned = corpus_of([np.float32(factor) * (one @ matrix).astype(np.float32) for one in standing])
+    found = [finding for finding in findings_of(turned, "clips") if finding.what == what]
+    assert [(finding.severity, finding.count) for finding in found] == [(severity, 40)]
+    checkup = Checkup(Path("c"), "clips", turned, all_facts(turned, False, 1, False), {"table": "t.csv"})
+    options = " ".join(["--table=t.csv", *["--units=mm"] * (factor > 1), *[option] * bool(option)])
+    assert checkup.command() == f"hiclr prepare clips c data/drawn {options}"
+
+
+def upright(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same person, turned so that the shoulders are above the hips."""
+    ntu = SKELETONS["ntu25"]
+    shoulders = frames[:, 0, list(ntu.shoulder_pair)].mean(1)
+    hips = frames[:, 0, [ntu.index("hip_left"), ntu.index("hip_right")]].mean(1)
+    trunk = np.median(shoulders - hips, axis=0)
+    up, axis = trunk / np.linalg.norm(trunk), np.array([0.0, 1, 0])
+    half = (up + axis) / np.linalg.norm(up + axis)
+    return (2 * (frames @ half)[..., None] * half - frames).astype(np.float32)
 
 
 def test_what_a_benchmark_keeps_apart(people: Recordings) -> None:

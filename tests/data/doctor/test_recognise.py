@@ -132,4 +132,5 @@ def test_a_table_of_clips_is_found_in_or_beside_them(tmp_path: Path, place: str,
     (tmp_path / place).write_text(f"{header}\r\n", encoding="utf-8")
     assert table_of(tmp_path / "raw") == tmp_path / place
     (tmp_path / "second.csv").write_text("name,label\n")
-    assert table_of(tmp_path / "raw") is None
+    with pytest.raises(ValueError, match=r"my.csv and .*second.csv look like tables: say which with --options.table"):
+        table_of(tmp_path / "raw")

@@ -72,6 +72,9 @@ def clips(
     if bodies is not None and not 1 <= bodies <= MAX_BODIES:
         raise ValueError(f"bodies must be from 1 to {MAX_BODIES}, got {bodies}")
     root = Path(raw)
+    tables = sorted(filter(is_table, root.glob("*.csv"))) if table is None else []
+    if tables:
+        raise ValueError(f"{tables[0]} looks like the table of the clips: say so with table (--table {tables[0]})")
     found, no_files = _scan(root, None if table is None else Path(table))
     listing = _without_table(found, split_by) if table is None else _with_table(_read_table(table), found, split_by)
     names = listing.samples["name"].tolist()
@@ -104,6 +107,15 @@ def clips(
 
 
 # --- the clips --------------------------------------------------------------------------------------------------------
+
+
+def is_table(file: Path) -> bool:
+    """Whether the first line of a CSV names `name` and `label`."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        header = stream.readline(1 << 16).decode("utf-8-sig", "replace")
+    return {"name", "label"} <= {cell.strip(' "').lower() for cell in re.split("[,;\t]", header.strip())}
 
 
 def _scan(root: Path, table: Path | None) -> tuple[dict[str, Path], list[str]]:
@@ -180,7 +192,7 @@ def _upright(frames: NDArray[np.float32], units: Units, up: Up) -> NDArray[np.fl
 
 def _about_columns(unused: Sequence[str]) -> Iterator[str]:
     if unused:
-        yield f"columns of the clips that nothing was read from: {some(unused, _MOST)}"
+        yield f"columns of the clips that nothing was read from: {some(unused)}"
 
 
 # --- the table --------------------------------------------------------------------------------------------------------

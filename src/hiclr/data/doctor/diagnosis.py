@@ -23,7 +23,8 @@ _ORDER: tuple[Severity, ...] = ("spoils", "look", "fine")
 _STYLES: dict[Severity, str] = {"spoils": "bold red", "look": "yellow", "fine": "dim"}
 _NEXT = 3  # things worth doing
 _SHOWN = 3  # names of a finding on the screen
-_WIDTH = 60  # letters of each: a group of duplicates may be long
+SMALL = 5000  # recordings, up to which the recipe for small data does better than the paper's settings
+_WIDTH = 100  # letters of each: a group of duplicates may be long
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Diagnosis:
         findings: the worst first.
         next: one to three things worth doing next.
         notes: what the corpus' reader says it left out and why.
+        options: with which it was opened.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Diagnosis:
     corpus: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, checkup: Checkup, findings: Sequence[Finding]) -> Diagnosis:
@@ -73,6 +76,7 @@ class Diagnosis:
             known,
             _counts(checkup),
             corpus.notes,
+            {option: str(value) for option, value in checkup.options.items()},
         )
 
     @classmethod
@@ -90,7 +94,7 @@ class Diagnosis:
 
         Keys, none of which is ever left out:
 
-        - `schema`: 1. `path`, `kind`: texts. `spoils`: whether something would spoil a result.
+        - `schema`: 1. `path`, `kind`: texts. `options`: {name: text}. `spoils`: whether something would spoil a result.
         - `corpus`: {} where it could not be opened, else `name`, `synthetic`, `skeleton`, `joints` (V), `bodies` (M),
           `recordings` (N), `usable` (those that preparation keeps), `frames` ({min, median, max} in which usable ones
           show their first body; null where there are none).
@@ -106,6 +110,7 @@ class Diagnosis:
             "schema": SCHEMA,
             "path": str(self.path),
             "kind": self.kind,
+            "options": dict(self.options),
             "spoils": self.spoils,
             "corpus": dict(self.corpus),
             "counts": dict(self.counts),
@@ -121,7 +126,8 @@ class Diagnosis:
 
     def _head(self) -> Iterator[Text]:
         what = "a prepared folder" if self.kind == PREPARED else f"read as {self.kind}"
-        yield Text.assemble((str(self.path), "bold"), f", {what}")
+        options = "".join(f", {option} {value}" for option, value in self.options.items())
+        yield Text.assemble((str(self.path), "bold"), f", {what}{options}")
         if not self.corpus:
             return
         known, frames = self.corpus, self.corpus["frames"]
@@ -160,12 +166,15 @@ def _next(checkup: Checkup, findings: Sequence[Finding]) -> Iterator[str]:
     advice = list(dict.fromkeys(finding.advice for finding in findings if finding.advice))
     if any(finding.severity == "spoils" for finding in findings):
         yield from advice[:_NEXT]
+        if checkup.better:
+            yield f"Then prepare it: {checkup.command()}"
         return
     if checkup.prepared:
         names = checkup.corpus.benchmarks
         benchmark = "xsub" if "xsub" in names else names[0] if names else "null"
         option = "" if benchmark == "xsub" else f" --data.benchmark {benchmark}"
-        yield f"Train: hiclr pretrain --data.root {shlex.quote(str(checkup.path))}{option}"
+        recipe = "" if len(checkup.used) > SMALL else " --config recipes/small.yaml"
+        yield f"Train: hiclr pretrain{recipe} --data.root {shlex.quote(str(checkup.path))}{option}"
     else:
         yield f"Prepare it: {checkup.command()}"
     yield from advice[: _NEXT - 1]

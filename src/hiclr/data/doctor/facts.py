@@ -17,12 +17,13 @@ from hiclr.data.actors import body_switches, seen_bodies
 from hiclr.data.corpora.base import Corpus
 from hiclr.data.processes import spread
 from hiclr.data.recordings.base import broken_frames
-from hiclr.skeleton import Skeleton
+from hiclr.skeleton import Skeleton, name_words
 
 CHUNK = 64  # recordings that a process examines at a time
 
 LONGEST_BONE = 1.0  # metres
 STRETCH = 0.5, 0.3  # a bone is off where its length leaves its median by more than this part and these metres
+UPRIGHT = 0.9  # cosine of 26 degrees, which the trunk may lean and still tell the axis
 STILL = 1e-5  # metres; no joint of a living body stays within so little from one frame to the next, nor does a sensor
 
 
@@ -40,6 +41,7 @@ class Facts(NamedTuple):
         size: metres, the largest extent of the first body along an axis, median over frames.
         odd: part of the frames that show a body with an impossible bone (see `odd_bones`).
         switches: frames at which bodies change places.
+        up: the axis along which the first body's trunk points from the hips ("y", "-z", ...), "" where it is near none.
         digest: of the coordinates; the same for two copies of a recording. "" where nobody is seen.
     """
 
@@ -53,6 +55,7 @@ class Facts(NamedTuple):
     size: float = 0.0
     odd: float = 0.0
     switches: int = 0
+    up: str = ""
     digest: str = ""
 
 
@@ -100,8 +103,23 @@ def facts_of(corpus: Corpus, row: int, centred: bool = False) -> Facts:
         return facts
     first = frames[seen[:, 0], 0]
     return facts._replace(
-        length=len(first), still=longest_still(first), size=float(np.median(np.ptp(first, axis=1).max(1)))
+        length=len(first),
+        still=longest_still(first),
+        size=float(np.median(np.ptp(first, axis=1).max(1))),
+        up=trunk_axis(first, corpus.skeleton),
     )
+
+
+def trunk_axis(body: NDArray[np.float32], skeleton: Skeleton) -> str:
+    """The axis nearest to the way from hips to shoulders, median over a body's frames (F, V, 3); "" far from any."""
+    hips = [pair for pair in skeleton.mirror_pairs if "hip" in name_words(skeleton.joint_names[pair[0]])]
+    if not hips:
+        return ""
+    trunk = np.median(body[:, list(skeleton.shoulder_pair)].mean(1) - body[:, list(hips[0])].mean(1), axis=0)
+    axis = int(np.abs(trunk).argmax())
+    if not abs(trunk[axis]) > UPRIGHT * np.linalg.norm(trunk):
+        return ""
+    return ("" if trunk[axis] > 0 else "-") + "xyz"[axis]
 
 
 def longest_still(body: NDArray[np.float32]) -> int:

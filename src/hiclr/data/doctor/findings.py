@@ -19,6 +19,7 @@ from hiclr.data.recordings.base import FARTHEST
 Severity = Literal["spoils", "look", "fine"]
 
 LOST = 0.02  # part of the recordings that may be useless before a result suffers
+FEW = 3  # recordings that may be useless however small the data
 ODD = 0.2  # part of a recording's frames with impossible bones from which it is named
 FROZEN = 15  # frames, half a second of a Kinect
 BODY_SIZE = 0.3, 3.0  # metres; a body's largest extent: a crouching child, a tall man who reaches up
@@ -102,11 +103,28 @@ class Checkup:
         """What is done with raw data; prepared data is used as it is."""
         return "used as it is" if self.prepared else by_prepare
 
+    @cached_property
+    def up(self) -> str:
+        """The axis that points up in most recordings, "" where there is none."""
+        axes = self.facts["up"][self.usable].value_counts()
+        return str(axes.index[0]) if len(axes) and axes.iloc[0] > len(self.used) / 2 else ""
+
+    @cached_property
+    def better(self) -> dict[str, str]:
+        """Options of `hiclr prepare clips` that these clips ask for."""
+        if self.kind != "clips":
+            return {}
+        asked = {"units": {"millimetres?": "mm", "centimetres?": "cm"}.get(unit_of(self.scale)) if self.scale else None}
+        asked["up"] = self.up if self.up in ("-y", "z") else None
+        known = len(self.corpus.samples["subject"].unique()) > 1
+        asked["split_by"] = "subject" if known and not self.corpus.benchmarks else None
+        return {option: value for option, value in asked.items() if value}
+
     def command(self, more: Mapping[str, str] | None = None) -> str:
-        """The command that prepares this data, with the options it was opened with and more."""
+        """The command that prepares this data, with the options it was opened with, those it asks for, and more."""
         if self.kind == "synthetic":
             return "hiclr prepare synthetic OUT"  # simulates as well
-        options = {**self.options, **(more or {})}
+        options = {**self.options, **self.better, **(more or {})}
         stated = [f"--{key}={value}" for key, value in options.items()]  # "=", for a value may begin with "-"
         return shlex.join(["hiclr", "prepare", self.kind, str(self.path), f"data/{self.corpus.name}", *stated])
 
@@ -117,6 +135,7 @@ def about_recordings(checkup: Checkup) -> Iterator[Finding]:
     yield from _thin(checkup)
     yield from _bodies(checkup)
     yield from _sizes(checkup)
+    yield from _directions(checkup)
     yield from _duplicates(checkup)
 
 
@@ -125,7 +144,7 @@ def _lost(checkup: Checkup) -> Iterator[Finding]:
     facts, size = checkup.facts, len(checkup.facts)
     unread, broken = facts["fault"].ne(""), facts["broken"].gt(0)
     nobody = ~checkup.usable & ~unread & ~broken
-    severity: Severity = "spoils" if (~checkup.usable).sum() > LOST * size else "look"
+    severity: Severity = "spoils" if (~checkup.usable).sum() > max(LOST * size, FEW) else "look"
     done = checkup.done(_LEFT_OUT)
     if unread.any():
         empty = sum(file.is_file() and not file.stat().st_size for file in map(Path, checkup.corpus.files))
@@ -134,9 +153,9 @@ def _lost(checkup: Checkup) -> Iterator[Finding]:
             for name, fault in zip(checkup.names(unread), facts["fault"][unread], strict=True)
         )
         what = "cannot be read" + (f" ({empty} empty)" if empty else "")
-        yield Finding(what, int(unread.sum()), severity, reasons, done, "Fetch or unpack the damaged files again.")
+        yield Finding(what, int(unread.sum()), severity, reasons, done, "Fetch, repair or remove the damaged files.")
     if broken.any():
-        what = f"NaN, or coordinates beyond {FARTHEST:,.0f} m"
+        what = f"NaN (or an empty cell), or coordinates beyond {FARTHEST:,.0f} m"
         advice = "Fill the gaps where NaN marks lost joints (e.g. by interpolation): such recordings are left out."
         yield Finding(what, int(broken.sum()), severity, checkup.names(broken), done, advice)
     if nobody.any():
@@ -148,9 +167,10 @@ def _lost(checkup: Checkup) -> Iterator[Finding]:
         yield Finding(
             "left out when it was prepared",
             len(skipped),
-            "spoils" if len(skipped) > LOST * (size + len(skipped)) else "look",
+            "spoils" if len(skipped) > max(LOST * (size + len(skipped)), FEW) else "look",
             tuple(f"{one['name']}: {one['reason']}" for one in skipped),
             "left out",
+            "Repair those that were left out, or remove them, and prepare it again.",
         )
 
 
@@ -182,7 +202,8 @@ def _bodies(checkup: Checkup) -> Iterator[Finding]:
         yield Finding(what, int(crowd.sum()), "fine", checkup.names(crowd), f"the first {room} in file order kept")
     switched = checkup.usable & facts["switches"].gt(0)
     if switched.any():
-        advice = f"Undo the body switches: {checkup.command({'actors': 'motion'})}"
+        planar = checkup.corpus.planar  # there "motion" has no metres to go by
+        advice = "" if planar else f"Undo the body switches: {checkup.command({'actors': 'motion'})}"
         done = "nothing in file order"
         yield Finding("bodies change places", int(switched.sum()), "look", checkup.names(switched), done, advice)
 
@@ -195,7 +216,7 @@ def _sizes(checkup: Checkup) -> Iterator[Finding]:
     if not smallest <= checkup.scale <= largest:
         wrong = checkup.scale > largest or checkup.scale < NO_SIZE
         yield Finding(
-            f"bodies are {_told(checkup.scale)} m across: {_unit(checkup.scale)}",
+            f"bodies are {_told(checkup.scale)} m across: {unit_of(checkup.scale)}",
             int(checkup.usable.sum()),
             "spoils" if wrong else "look",
             (),
@@ -218,19 +239,34 @@ def _told(metres: float) -> str:
     return f"{metres:,.0f}" if metres >= 10 else f"{metres:.2g}"
 
 
-def _unit(scale: float) -> str:
+def unit_of(scale: float) -> str:
+    """What the usual size of bodies, in metres, says about their units."""
+    if BODY_SIZE[0] <= scale <= BODY_SIZE[1]:
+        return "metres"
     if 300 <= scale <= 3000:
         return "millimetres?"
     return "centimetres?" if 30 <= scale <= 300 else "no metres"
 
 
 def _units_advice(checkup: Checkup) -> str:
-    short = {"millimetres?": "mm", "centimetres?": "cm"}.get(_unit(checkup.scale))
-    if checkup.kind == "clips" and short:
-        return f"State the units: {checkup.command({'units': short})}"
+    if "units" in checkup.better:
+        return f"State the units: --units={checkup.better['units']}."
     if checkup.kind == "npz":
         return "State metres per unit in the file, as its key `scale`."
     return "Give coordinates in metres: augmentations and checks count on them."
+
+
+def _directions(checkup: Checkup) -> Iterator[Finding]:
+    """Bodies that do not stand along y, about which preparation turns them."""
+    if checkup.up in ("", "y"):
+        return
+    rows = checkup.usable & checkup.facts["up"].eq(checkup.up)
+    what = "bodies are upside down" if checkup.up == "-y" else f"bodies lie along {checkup.up.strip('-')}"
+    advice = "Turn the data so that y points up: preparation and augmentations count on it."
+    if "up" in checkup.better:
+        advice = f"Say which axis points up: --up={checkup.up}."
+    severity: Severity = "spoils" if checkup.up == "-y" else "look"  # people lie, but hardly stand on their heads
+    yield Finding(what, int(rows.sum()), severity, checkup.names(rows), checkup.done("y is taken as up"), advice)
 
 
 def _duplicates(checkup: Checkup) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hiclr.data import corpora
 from hiclr.data.corpora.base import Corpus, files_below
+from hiclr.data.corpora.clips import is_table
 from hiclr.data.corpora.kinect import NWUCLA_FILE, UTDMHAD_FILE
 from hiclr.data.corpora.ntu import ntu_name, synthetic
 from hiclr.data.folder import ABOUT, SEQUENCES, PreparedFolder
@@ -108,15 +109,15 @@ def opener(kind: str, options: Mapping[str, Any]) -> Callable[..., Corpus]:
 
 
 def table_of(path: Path) -> Path | None:
-    """The table of a folder of clips: the one CSV in it or beside it whose header names `name` and `label`."""
-    found = [file for file in (*path.glob("*.csv"), *path.parent.glob("*.csv")) if file.is_file() and _is_table(file)]
-    return found[0] if len(found) == 1 else None
+    """The table of a folder of clips: the CSV in it or beside it whose header names `name` and `label`.
 
-
-def _is_table(file: Path) -> bool:
-    with file.open("rb") as stream:
-        header = stream.readline(1 << 16).decode("utf-8-sig", "replace")
-    return {"name", "label"} <= {cell.strip(' "').lower() for cell in re.split("[,;\t]", header.strip())}
+    Raises:
+        ValueError: there are several.
+    """
+    found = [file for folder in (path, path.parent) for file in sorted(folder.glob("*.csv")) if is_table(file)]
+    if len(found) > 1:
+        raise ValueError(f"{' and '.join(map(str, found))} look like tables: say which with --options.table")
+    return found[0] if found else None
 
 
 def _files_below(root: Path) -> frozenset[str]:
@@ -159,7 +160,7 @@ def _prepared(root: Path) -> Corpus:
         synthetic=bool(about.get("synthetic", False)),
         planar=bool(steps) and "face camera" not in steps,
         published={benchmark: (sides[0], sides[1]) for benchmark, sides in about.get("published", {}).items()},
-        notes=(*(f"{one['what']} in {one['sequences']} sequences: {one['done']}" for one in dirty), *notes),
+        notes=(*(f"{one['what']} in {one['sequences']} of the sequences: {one['done']}" for one in dirty), *notes),
         meta={"skipped": about.get("skipped", []), **about.get("source", {})},
     )
 

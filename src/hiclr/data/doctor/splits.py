@@ -59,7 +59,11 @@ def _classes(checkup: Checkup) -> Iterator[Finding]:
         what = "no benchmark: fit for pre-training, not for evaluation"
         advice = ""
         if checkup.kind == "clips":
-            advice = f"For evaluation, divide it: {checkup.command({'split_by': 'subject'})}"
+            advice = "For evaluation, state train and test in a column of the table."
+            if "table" not in checkup.options:
+                advice = "For evaluation, tell labels and subjects: --table=FILE.csv --split_by=subject."
+            if "split_by" in checkup.better:
+                advice = "For evaluation, divide it: --split_by=subject."
         if checkup.kind == "npz":
             advice = "For evaluation, add split_<benchmark> (N,) to the file: 1 train, 0 test, -1 unused."
         yield Finding(what, len(checkup.used), "look", (), "", advice)
