@@ -292,6 +292,16 @@ def test_bodies_should_stand(factor: int, turn: Any, what: str, severity: str, o
     assert checkup.command() == f"hiclr prepare clips c data/drawn {options}"
 
 
+def test_options_that_were_stated_are_not_asked_for_again(people: Recordings) -> None:
+    upside_down = [np.float32([1, -1, 1]) * upright(person(20, seed=seed)) for seed in range(40)]
+    corpus = corpus_of([1000 * one for one in upside_down])
+    facts = all_facts(corpus, False, 1, False)
+    stated = {"units": "mm", "up": "-y"}  # so it was stated wrongly, both times
+    assert Checkup(Path("c"), "clips", corpus, facts, stated).better == {"up": "y"}
+    assert Checkup(Path("c"), "clips", corpus, facts).better == {"up": "-y", "units": "mm"}
+    assert Checkup(Path("c"), "npz", corpus, facts).better == {}
+
+
 def upright(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     """The same person, turned so that the shoulders are above the hips."""
     ntu = SKELETONS["ntu25"]

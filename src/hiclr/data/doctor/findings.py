@@ -114,8 +114,10 @@ class Checkup:
         """Options of `hiclr prepare clips` that these clips ask for."""
         if self.kind != "clips":
             return {}
-        asked = {"units": {"millimetres?": "mm", "centimetres?": "cm"}.get(unit_of(self.scale)) if self.scale else None}
-        asked["up"] = self.up if self.up in ("-y", "z") else None
+        units = {"millimetres?": "mm", "centimetres?": "cm"}.get(unit_of(self.scale))
+        asked = {"units": units if "units" not in self.options else None}
+        up = {"-y": "-y", "z": "z"} if self.options.get("up", "y") == "y" else {"-y": "y"}
+        asked["up"] = up.get(self.up)
         known = len(self.corpus.samples["subject"].unique()) > 1
         asked["split_by"] = "subject" if known and not self.corpus.benchmarks else None
         return {option: value for option, value in asked.items() if value}
@@ -264,7 +266,7 @@ def _directions(checkup: Checkup) -> Iterator[Finding]:
     what = "bodies are upside down" if checkup.up == "-y" else f"bodies lie along {checkup.up.strip('-')}"
     advice = "Turn the data so that y points up: preparation and augmentations count on it."
     if "up" in checkup.better:
-        advice = f"Say which axis points up: --up={checkup.up}."
+        advice = f"Say which axis points up: --up={checkup.better['up']}."
     severity: Severity = "spoils" if checkup.up == "-y" else "look"  # people lie, but hardly stand on their heads
     yield Finding(what, int(rows.sum()), severity, checkup.names(rows), checkup.done("y is taken as up"), advice)
 
