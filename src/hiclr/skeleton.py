@@ -18,6 +18,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from hiclr.layouts import LAYOUTS
+
 Partition = Literal["published", "spatial"]
 
 MOST_JOINTS = 2000  # a face and two hands have some six hundred; what looks at all pairs would never end for more
@@ -252,93 +254,12 @@ def _pair(value: Any, what: str) -> tuple[str, str]:
 
 
 def _layout(name: str, bones: str) -> Skeleton:
-    """A skeleton from "joint: parent" in the order of the joints, separated by semicolons; the root stands alone."""
+    """A skeleton from the text of its bones (see `LAYOUTS`)."""
     pairs = [bone.split(":") for bone in "".join(bones.split()).split(";")]
     return Skeleton.from_dict({"name": name, "joints": {joint: next(iter(parent), None) for joint, *parent in pairs}})
 
 
-# Kinect v2 (NTU RGB+D, PKU-MMD). Bones as published: a hand tip hangs on the thumb.
-_NTU25 = _layout(
-    "ntu25",
-    """
-    spine_base: spine_mid; spine_mid: spine_shoulder; neck: spine_shoulder; head: neck;
-    shoulder_left: spine_shoulder; elbow_left: shoulder_left; wrist_left: elbow_left; hand_left: wrist_left;
-    shoulder_right: spine_shoulder; elbow_right: shoulder_right; wrist_right: elbow_right; hand_right: wrist_right;
-    hip_left: spine_base; knee_left: hip_left; ankle_left: knee_left; foot_left: ankle_left;
-    hip_right: spine_base; knee_right: hip_right; ankle_right: knee_right; foot_right: ankle_right;
-    spine_shoulder;
-    hand_tip_left: thumb_left; thumb_left: hand_left; hand_tip_right: thumb_right; thumb_right: hand_right
-    """,
-)
-
-# Kinect v1 (NW-UCLA, UTD-MHAD), in the order of its SDK.
-_KINECT20 = _layout(
-    "kinect20",
-    """
-    hip_center: spine; spine: shoulder_center; shoulder_center; head: shoulder_center;
-    shoulder_left: shoulder_center; elbow_left: shoulder_left; wrist_left: elbow_left; hand_left: wrist_left;
-    shoulder_right: shoulder_center; elbow_right: shoulder_right; wrist_right: elbow_right; hand_right: wrist_right;
-    hip_left: hip_center; knee_left: hip_left; ankle_left: knee_left; foot_left: ankle_left;
-    hip_right: hip_center; knee_right: hip_right; ankle_right: knee_right; foot_right: ankle_right
-    """,
-)
-
-# COCO key points (HRNet, ViTPose, YOLO pose, ...). It has no neck: shoulders hang on the nose, as PYSKL draws it.
-_COCO17 = _layout(
-    "coco17",
-    """
-    nose; left_eye: nose; right_eye: nose; left_ear: left_eye; right_ear: right_eye;
-    left_shoulder: nose; right_shoulder: nose; left_elbow: left_shoulder; right_elbow: right_shoulder;
-    left_wrist: left_elbow; right_wrist: right_elbow; left_hip: left_shoulder; right_hip: right_shoulder;
-    left_knee: left_hip; right_knee: right_hip; left_ankle: left_knee; right_ankle: right_knee
-    """,
-)
-
-# OpenPose's COCO model, as ST-GCN draws it.
-_OPENPOSE18 = _layout(
-    "openpose18",
-    """
-    nose: neck; neck;
-    right_shoulder: neck; right_elbow: right_shoulder; right_wrist: right_elbow;
-    left_shoulder: neck; left_elbow: left_shoulder; left_wrist: left_elbow;
-    right_hip: right_shoulder; right_knee: right_hip; right_ankle: right_knee;
-    left_hip: left_shoulder; left_knee: left_hip; left_ankle: left_knee;
-    right_eye: nose; left_eye: nose; right_ear: right_eye; left_ear: left_eye
-    """,
-)
-
-# MediaPipe Pose. A tree of its links: where it draws triangles (hands, feet), what hangs on wrist and ankle; mouth and
-# shoulders, which nothing links to the face, on the nose.
-_MEDIAPIPE33 = _layout(
-    "mediapipe33",
-    """
-    nose; left_eye_inner: nose; left_eye: left_eye_inner; left_eye_outer: left_eye;
-    right_eye_inner: nose; right_eye: right_eye_inner; right_eye_outer: right_eye;
-    left_ear: left_eye_outer; right_ear: right_eye_outer; mouth_left: nose; mouth_right: nose;
-    left_shoulder: nose; right_shoulder: nose; left_elbow: left_shoulder; right_elbow: right_shoulder;
-    left_wrist: left_elbow; right_wrist: right_elbow; left_pinky: left_wrist; right_pinky: right_wrist;
-    left_index: left_wrist; right_index: right_wrist; left_thumb: left_wrist; right_thumb: right_wrist;
-    left_hip: left_shoulder; right_hip: right_shoulder; left_knee: left_hip; right_knee: right_hip;
-    left_ankle: left_knee; right_ankle: right_knee; left_heel: left_ankle; right_heel: right_ankle;
-    left_foot_index: left_ankle; right_foot_index: right_ankle
-    """,
-)
-
-# The 17 joints of Human3.6M that 3D lifters give (VideoPose3D, MotionBERT, ...), names as in MMPose.
-_H36M17 = _layout(
-    "h36m17",
-    """
-    root; right_hip: root; right_knee: right_hip; right_foot: right_knee;
-    left_hip: root; left_knee: left_hip; left_foot: left_knee;
-    spine: root; thorax: spine; neck_base: thorax; head: neck_base;
-    left_shoulder: thorax; left_elbow: left_shoulder; left_wrist: left_elbow;
-    right_shoulder: thorax; right_elbow: right_shoulder; right_wrist: right_elbow
-    """,
-)
-
-SKELETONS: dict[str, Skeleton] = {
-    layout.name: layout for layout in (_NTU25, _KINECT20, _COCO17, _OPENPOSE18, _MEDIAPIPE33, _H36M17)
-}
+SKELETONS: dict[str, Skeleton] = {name: _layout(name, bones) for name, bones in LAYOUTS.items()}
 
 
 def as_skeleton(skeleton: str | Path | Skeleton | Mapping[str, Any]) -> Skeleton:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hiclr.data.corpora.base import NO_FILES, Corpus, files_below, left_out, names_and_sizes, some
-from hiclr.data.recordings.base import Recording, shown
+from hiclr.data.recordings.base import PREPARED_COLUMNS, Recording, shown
 from hiclr.data.recordings.clips import CLIP_SUFFIXES, MAX_BODIES, guess_skeleton, read_clip, unused_columns
 from hiclr.data.recordings.sheets import Sheet, read_sheet
 from hiclr.skeleton import Skeleton, as_skeleton
@@ -28,7 +28,6 @@ MOST_CLASSES = 10_000  # of numbered labels: a slip of the pen must not ask for 
 
 _METRES: dict[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 _COLUMNS = {column: column for column in ("name", "label", "subject", "camera", "setup")} | {"view": "camera"}
-_PREPARED_COLUMNS = ("length", "bodies")  # preparation counts them
 _SIDES = ("train", "test", "")
 _THIRD_SIDES = ("val", "valid", "validation", "dev")
 _BENCHMARKS = {"subject": "xsub", "camera": "xview", "setup": "xset"}
@@ -278,7 +277,7 @@ def _read_table(path: Path | str) -> _Table:
         if header.count(column) > 1:
             also = " (view is another word for it)" if column == "camera" else ""
             raise sheet.error(0, f"column {column!r} occurs twice{also}")
-        if column in _PREPARED_COLUMNS:
+        if column in PREPARED_COLUMNS:
             raise sheet.error(0, f"the column {column!r} is taken: rename it")
     for column in ("name", "label"):
         if column not in header:
@@ -357,7 +356,7 @@ def _benchmarks(table: _Table) -> tuple[dict[str, list[str]], dict[str, tuple[st
                 )
                 raise table.error(at, f"column {column!r} holds {shown(cells[at])}: {way_out}")
         benchmark = column.removeprefix("split_")
-        if not benchmark or benchmark in {*table.columns, *_PREPARED_COLUMNS, *_COLUMNS, *benchmarks} - {column}:
+        if not benchmark or benchmark in {*table.columns, *PREPARED_COLUMNS, *_COLUMNS, *benchmarks} - {column}:
             raise table.sheet.error(0, f"{column} would make a column {benchmark!r}, which is taken: rename it")
         benchmarks[benchmark] = sides
     return benchmarks, others

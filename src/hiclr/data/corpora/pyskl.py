@@ -18,11 +18,12 @@ from hiclr.data.corpora.ntu import (
     NTUName,
     ntu_name,
 )
+from hiclr.data.recordings.base import PREPARED_COLUMNS
 from hiclr.data.recordings.pyskl import PysklFile, open_pyskl
 from hiclr.skeleton import SKELETONS, Skeleton, as_skeleton, skeleton_of
 
 _TEST_SIDES = ("test", "val")  # the first that is there
-_TAKEN = ("name", "label", "subject", "camera", "setup", "rep", "length", "bodies")
+_TAKEN = ("name", "label", "subject", "camera", "setup", "rep", *PREPARED_COLUMNS)
 _UNKNOWN = NTUName(0, 0, 0, 0, 0)
 
 

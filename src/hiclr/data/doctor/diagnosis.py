@@ -23,8 +23,8 @@ _ORDER: tuple[Severity, ...] = ("spoils", "look", "fine")
 _STYLES: dict[Severity, str] = {"spoils": "bold red", "look": "yellow", "fine": "dim"}
 _NEXT = 3  # things worth doing
 _SHOWN = 3  # names of a finding on the screen
-SMALL = 5000  # recordings, up to which the recipe for small data does better than the paper's settings
 _WIDTH = 100  # letters of each: a group of duplicates may be long
+_SMALL = 5000  # recordings, up to which the recipe for small data does better than the paper's settings
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _next(checkup: Checkup, findings: Sequence[Finding]) -> Iterator[str]:
         names = checkup.corpus.benchmarks
         benchmark = "xsub" if "xsub" in names else names[0] if names else "null"
         option = "" if benchmark == "xsub" else f" --data.benchmark {benchmark}"
-        recipe = "" if len(checkup.used) > SMALL else " --config recipes/small.yaml"
+        recipe = "" if len(checkup.used) > _SMALL else " --config recipes/small.yaml"
         yield f"Train: hiclr pretrain{recipe} --data.root {shlex.quote(str(checkup.path))}{option}"
     else:
         yield f"Prepare it: {checkup.command()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,19 @@ class Recording:
     frames: NDArray[np.float32]
 
 
+PREPARED_COLUMNS = ("length", "bodies")  # of `samples.csv`: preparation counts them, so no source may bring its own
 FARTHEST = 1e6  # metres; what lies beyond is no measurement, and its square may not fit into float32
 
 
 def broken_frames(frames: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which of the frames (F, M, V, 3) hold NaN or coordinates beyond `FARTHEST`: (F,)."""
     return ~np.asarray((np.abs(frames) < FARTHEST).all((1, 2, 3)))
+
+
+def to_float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
+    """A copy in float32; what that cannot hold becomes infinite, and preparation says so."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
 
 
 def shown(text: str | bytes) -> str:

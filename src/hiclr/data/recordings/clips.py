@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hiclr.data.recordings.base import shown
+from hiclr.data.recordings.base import shown, to_float32
 from hiclr.data.recordings.sheets import Sheet, read_sheet
 from hiclr.skeleton import SKELETONS, Skeleton, name_words, skeleton_of
 
@@ -46,7 +46,7 @@ def read_clip(path: Path, skeleton: Skeleton) -> NDArray[np.float32]:
             raise ValueError(
                 f"{path.name}: expected the {skeleton.num_joints} joints of {skeleton.name}, got {frames.shape[2]}"
             )
-        clip = _to_float32(frames)
+        clip = to_float32(frames)
     else:
         clip = _read_csv(read_sheet(path), skeleton)
     clip[np.isnan(clip).all((2, 3))] = 0
@@ -113,11 +113,6 @@ def _open_npy(path: Path) -> NDArray[Any]:
             f"got {array.shape}"
         )
     return array.reshape(shape)
-
-
-def _to_float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
-        return numbers.astype(np.float32)
 
 
 # --- .csv: which column is what ---------------------------------------------------------------------------------------
@@ -238,7 +233,7 @@ def _placed(header: Sequence[str], pairs: Iterable[tuple[tuple[int, int], int]])
 def _read_csv(sheet: Sheet, skeleton: Skeleton) -> NDArray[np.float32]:
     columns = _columns(sheet, skeleton)
     numbers = _numbers(sheet, columns.first, columns.joints)
-    poses = _to_float32(numbers).reshape(-1, skeleton.num_joints, 3)
+    poses = to_float32(numbers).reshape(-1, skeleton.num_joints, 3)
     if columns.frame is None:
         return poses[:, None]
     frame_of = _numbers(sheet, columns.first, [columns.frame])[:, 0]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hiclr.data.recordings.archive import Npz, Rows, open_npz
-from hiclr.data.recordings.base import Recording
+from hiclr.data.recordings.base import Recording, to_float32
 from hiclr.data.recordings.pyskl import MAX_CLASSES
 
 SIDES = ("train", "test")
@@ -43,9 +43,8 @@ class CTRGCNFile:
         row = index - side * len(self.x[0])
         frames = self.x[side][row : row + 1].reshape(-1, BODIES, JOINTS, COORDINATES)
         shown = np.flatnonzero(frames.any((1, 2, 3)))
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
-            frames = frames[: shown[-1] + 1 if len(shown) else 0].astype(np.float32)
-        return Recording(f"{SIDES[side]}_{row:06d}", frames)
+        stop = shown[-1] + 1 if len(shown) else 0
+        return Recording(f"{SIDES[side]}_{row:06d}", to_float32(frames[:stop]))
 
 
 def open_ctrgcn(path: Path | str) -> CTRGCNFile:

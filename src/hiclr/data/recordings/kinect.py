@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hiclr.data.recordings.base import Recording
+from hiclr.data.recordings.base import Recording, to_float32
 from hiclr.data.recordings.mat import read_mat
 from hiclr.skeleton import SKELETONS
 
@@ -81,5 +81,4 @@ def _one_body(values: Any, name: str) -> NDArray[np.float32]:
         array = np.zeros((0, joints, 3))
     if array.dtype.kind not in "fiu" or array.shape[1:] != (joints, 3):
         raise ValueError(f"{name}: expected numbers (frames, {joints}, 3), got {array.dtype} {array.shape}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
-        return array.astype(np.float32)[:, None]
+    return to_float32(array)[:, None]

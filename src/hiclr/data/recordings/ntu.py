@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hiclr.data.recordings.base import Recording, shown
+from hiclr.data.recordings.base import Recording, shown, to_float32
 from hiclr.data.recordings.words import Words
 
 NTU_JOINTS = 25
@@ -194,8 +194,7 @@ def _joint_numbers(rows: list[bytes]) -> NDArray[np.float32]:
         return np.empty((0, 3), np.float32)
     # the last column is read only so that a line that was cut is found
     values: NDArray[np.float64] = np.loadtxt(rows, usecols=(0, 1, 2, NTU_JOINT_FIELDS - 1), comments=None, ndmin=2)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
-        return values[:, :3].astype(np.float32)
+    return to_float32(values[:, :3])
 
 
 def _is_joint(line: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hiclr.data.recordings.base import shown
+from hiclr.data.recordings.base import shown, to_float32
 
 PKU_BODIES = 2
 PKU_JOINTS = 25
@@ -58,8 +58,7 @@ def read_pku_recording(path: Path | str) -> NDArray[np.float32]:
             f"{place(path)} line {at}: expected the {PKU_NUMBERS} numbers of two bodies, "
             f"got {len(line.split())} words, {shown(line)}"
         )
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
-        return values.astype(np.float32).reshape(-1, PKU_BODIES, PKU_JOINTS, 3)
+    return to_float32(values).reshape(-1, PKU_BODIES, PKU_JOINTS, 3)
 
 
 def read_pku_labels(path: Path | str) -> list[Action]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hiclr.data.recordings.base import Recording
+from hiclr.data.recordings.base import Recording, to_float32
 from hiclr.data.recordings.pickled import Array, read_pickle
 
 MAX_CLASSES = 1 << 16  # a label beyond is an error, and must not ask for as many class names
@@ -67,8 +67,7 @@ class PysklFile:
             ValueError: coordinates of three are no metres.
         """
         annotation = self.annotations[index]
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
-            keypoint = annotation.keypoint.astype(np.float32).swapaxes(0, 1)
+        keypoint = to_float32(annotation.keypoint).swapaxes(0, 1)
         if annotation.image is not None:
             return Recording(annotation.name, from_pixels(keypoint, *annotation.image))
         if (np.abs(keypoint) > _FARTHEST).any():

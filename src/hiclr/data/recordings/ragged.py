@@ -12,12 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hiclr.data.recordings.archive import Npz, Rows, open_npz
-from hiclr.data.recordings.base import Recording
+from hiclr.data.recordings.base import PREPARED_COLUMNS, Recording, to_float32
 from hiclr.skeleton import SKELETONS, Skeleton, skeleton_of
 
 _FACTS = ("frames", "scale", "offsets", "class_names", "joint_names", "parent", "centre", "shoulders", "mirror", "meta")
 _COLUMNS = ("name", "subject", "view", "camera", "setup", "length", "bodies")  # must be one value per sequence
-_PREPARED_COLUMNS = ("length", "bodies")  # preparation counts them
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +49,8 @@ class RaggedFile:
     def read(self, index: int) -> Recording:
         """Sequence `index` in metres."""
         frames = self.frames[self.offsets[index] : self.offsets[index + 1]]
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and preparation says so
-            metres = frames.astype(np.float32) * np.float32(self.scale)
+        with np.errstate(over="ignore"):  # as in to_float32
+            metres = to_float32(frames) * np.float32(self.scale)
         return Recording(str(self.samples["name"].iloc[index]), metres)
 
 
@@ -137,11 +136,11 @@ def _ragged_samples(arrays: Npz, size: int, num_classes: int) -> tuple[pd.DataFr
             splits[key.removeprefix("split_")] = _sides(_vector(arrays, key, "biu", size), key)
         elif key not in _COLUMNS and arrays.header(key).shape != (size,):
             continue  # a fact of the file, not of its sequences
-        elif key in _PREPARED_COLUMNS or (key == "view" and "camera" in arrays):
+        elif key in PREPARED_COLUMNS or (key == "view" and "camera" in arrays):
             raise ValueError(f"the column {key!r} is taken: rename it")
         else:
             columns["camera" if key == "view" else key] = _vector(arrays, key, "U" if key == "name" else "biufU", size)
-    taken = [benchmark for benchmark in splits if not benchmark or benchmark in {*columns, *_PREPARED_COLUMNS}]
+    taken = [benchmark for benchmark in splits if not benchmark or benchmark in {*columns, *PREPARED_COLUMNS}]
     if taken:
         raise ValueError(f"split_{taken[0]} would make a column {taken[0]!r}, which is taken: rename it")
     duplicates = pd.Series(columns["name"])[pd.Series(columns["name"]).duplicated()]
