@@ -16,6 +16,7 @@ import pytest
 
 from hiclr import cli
 from hiclr.__main__ import main
+from hiclr.cli import showing
 from hiclr.data import corpora
 from hiclr.data.folder import PreparedFolder
 from hiclr.data.synthetic import MARKER, synthesise
@@ -57,11 +58,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_help_lists_every_verb_without_importing_torch() -> None:
     code = "import sys; from hiclr.__main__ import main; main(['--help']); assert 'torch' not in sys.modules"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    own = [
-        name.replace("_", " ")
-        for name, value in vars(cli).items()
-        if value.__class__.__name__ == "function" and value.__module__ == cli.__name__ and not name.startswith("_")
-    ]
+    own = [name.replace("_", " ") for name in cli.__all__]
     verbs = [*own, *(f"prepare {kind}" for kind in corpora.__all__)]
     assert {"pretrain", "linear", "knn", "demo", "prepare npz", "prepare ntu60", "prepare synthetic"} <= set(verbs)
     assert all(f"  {verb} " in said for verb in verbs)
@@ -237,7 +234,7 @@ def test_own_arrangement_of_the_how_to_runs(here: Path) -> None:
 def test_demo_ends_with_a_page_and_goes_on_where_it_was(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "prepare_synthetic", partial(cli.prepare_synthetic, subjects=4, repetitions=1))
+    monkeypatch.setattr(showing, "prepare_synthetic", partial(cli.prepare_synthetic, subjects=4, repetitions=1))
     main(["demo", "--out", "demo", "--max_epochs", "1"])
     said = capsys.readouterr().out
     assert "untrained encoder" in said and "chance" in said

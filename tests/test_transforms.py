@@ -400,7 +400,7 @@ class Twice(Transform):
 class PlusOne(Twice):
     """Adds 1 to the stream."""
 
-    after_stream = True
+    place = "stream"
 
     def change(self, x: Tensor, **params: Tensor) -> Tensor:
         self.seen = x

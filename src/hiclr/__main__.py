@@ -101,23 +101,22 @@ def _innermost(message: str) -> str:
 def _summaries() -> dict[str, str]:
     """Each verb and the first sentence of its docstring, read from the sources without importing them.
 
-    A function `prepare_synthetic` of `hiclr.cli` is the verb `prepare synthetic`, and so is each function that
-    `hiclr.data.corpora` exports.
+    Each function that `hiclr.cli` exports is a verb (`prepare_synthetic` is `prepare synthetic`), and each that
+    `hiclr.data.corpora` exports is a kind of `prepare`.
     """
     here = Path(__file__).parent
-    corpora = _functions(*(here / "data" / "corpora").glob("*.py"))
-    exported = ast.parse((here / "data" / "corpora" / "__init__.py").read_text(encoding="utf-8")).body[-1]
-    assert isinstance(exported, ast.Assign)  # __all__
-    kinds = {f"prepare {kind}": corpora[kind] for kind in ast.literal_eval(exported.value)}
-    own = {name.replace("_", " "): summary for name, summary in _functions(here / "cli.py").items()}
+    kinds = {f"prepare {kind}": summary for kind, summary in _exported(here / "data" / "corpora").items()}
+    own = {name.replace("_", " "): summary for name, summary in _exported(here / "cli").items()}
     return kinds | own
 
 
-def _functions(*sources: Path) -> dict[str, str]:
-    """Public functions of some sources and the first sentence of their docstrings."""
-    nodes = [node for source in sources for node in ast.parse(source.read_text(encoding="utf-8")).body]
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
-    return {function.name: _first_paragraph(ast.get_docstring(function)) for function in functions}
+def _exported(package: Path) -> dict[str, str]:
+    """The functions in a package's `__all__`, in that order, and the first sentence of their docstrings."""
+    names = ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body[-1]
+    assert isinstance(names, ast.Assign)  # __all__
+    nodes = [node for source in package.glob("*.py") for node in ast.parse(source.read_text(encoding="utf-8")).body]
+    functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
+    return {name: _first_paragraph(ast.get_docstring(functions[name])) for name in ast.literal_eval(names.value)}
 
 
 def _first_paragraph(docstring: str | None) -> str:

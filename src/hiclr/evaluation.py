@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -28,6 +30,11 @@ class FeatureBank:
     names: tuple[str, ...]
     features: Tensor
     labels: Tensor
+
+    def where(self, chosen: Tensor) -> FeatureBank:
+        """The sequences that `chosen` (N,) bool marks."""
+        rows = chosen.nonzero()[:, 0]
+        return FeatureBank(tuple(self.names[row] for row in rows), self.features[rows], self.labels[rows])
 
     def standardised(self, like: FeatureBank) -> FeatureBank:
         """The same bank with mean and deviation of every feature of `like` taken out."""
@@ -68,8 +75,43 @@ class Scores:
         return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
 
     def save(self, path: Path) -> None:
-        """Writes names, labels and scores as `.npz`."""
-        np.savez(path, names=np.array(self.names), labels=self.labels.numpy(), scores=self.scores.numpy())
+        """Writes names, labels and scores as `.npz`; an interrupted write leaves the old file."""
+        partial = path.with_name(f"{path.name}.partial")
+        with partial.open("wb") as file:
+            np.savez(file, names=np.array(self.names), labels=self.labels.numpy(), scores=self.scores.numpy())
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Scores:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it holds something else.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"no scores {path}: make them with the verb that measures, as `hiclr linear` does")
+        again = "make it again with the verb that measures, as `hiclr linear` does"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                names, labels, scores = (np.asarray(arrays[key]) for key in ("names", "labels", "scores"))
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+            raise ValueError(f"{path} holds no saved scores ({error}): {again}") from None
+        if wrong := _wrong_with(names, labels, scores):
+            raise ValueError(f"{path} holds {wrong}: {again}")
+        return cls(tuple(names.tolist()), torch.from_numpy(labels).long(), torch.from_numpy(scores).float())
+
+
+def _wrong_with(names: NDArray[Any], labels: NDArray[Any], scores: NDArray[Any]) -> str | None:
+    kinds = names.dtype.kind, labels.dtype.kind, scores.dtype.kind
+    if kinds != ("U", "i", "f") or scores.ndim != 2 or not names.shape == labels.shape == scores.shape[:1]:
+        shapes = ", ".join(f"{array.dtype} {array.shape}" for array in (names, labels, scores))
+        return f"{shapes} as names, labels and scores (expected text (N,), integers (N,), numbers (N, L))"
+    if not scores.size or labels.min() < 0 or labels.max() >= scores.shape[1]:
+        return f"no sequences, or labels outside its {scores.shape[1]} classes"
+    if not np.isfinite(scores).all():
+        return "scores that are no finite numbers"
+    return "sequences of the same name" if len(np.unique(names)) < len(names) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +139,27 @@ def encode(encoder: nn.Module, batches: Iterable[Tensor], device: torch.device |
     return torch.cat([encoder(x.to(device)).float().cpu() for x in batches])
 
 
+def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
+    """(N,) bool: a share of each class of labels (N,), drawn with a seed, to validate on.
+
+    At least one sequence of a class, but never its last: a class of one stays with the training.
+
+    Raises:
+        ValueError: if the share is not between 0 and 1, or no class has two sequences.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"the share held out for validation must lie between 0 and 1, got {share}")
+    chance = torch.Generator().manual_seed(seed)
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        rows = (labels == label).nonzero()[:, 0]
+        count = min(max(round(share * len(rows)), 1), len(rows) - 1)
+        held[rows[torch.randperm(len(rows), generator=chance)[:count]]] = True
+    if not held.any():
+        raise ValueError("validation needs a class with at least two training sequences: leave --validation out")
+    return held
+
+
 def linear_probe(
     train: FeatureBank,
     test: FeatureBank,
@@ -104,7 +167,7 @@ def linear_probe(
     *,
     epochs: int = 100,
     lr: float = 3.0,
-    lr_drop_epoch: int = 80,
+    lr_drop_epochs: Sequence[int] = (80,),
     batch_size: int = 128,
     evaluate_every: int = 5,
     seed: int = 0,
@@ -120,8 +183,8 @@ def linear_probe(
         test: what to report on.
         classes: L.
         epochs: passes over the training side.
-        lr: learning rate; a tenth of it after `lr_drop_epoch`.
-        lr_drop_epoch: when the learning rate falls.
+        lr: learning rate at the start.
+        lr_drop_epochs: after which the learning rate falls to a tenth.
         batch_size: features in a step.
         evaluate_every: epochs between two looks at the test side; the last epoch is always looked at.
         seed: of the layer's weights and the order.
@@ -137,7 +200,7 @@ def linear_probe(
     nn.init.normal_(layer.weight, 0.0, 0.01, generator=chance)
     nn.init.zeros_(layer.bias)
     optimizer = SGD(layer.parameters(), lr=lr, momentum=0.9)
-    schedule = MultiStepLR(optimizer, milestones=[lr_drop_epoch], gamma=0.1)
+    schedule = MultiStepLR(optimizer, milestones=list(lr_drop_epochs), gamma=0.1)
     top1_by_epoch: dict[int, float] = {}
     for epoch in progress(range(1, epochs + 1)):
         for rows in torch.randperm(len(train.labels), generator=chance).split(batch_size):
@@ -182,3 +245,33 @@ def nearest_neighbours(train: FeatureBank, test: FeatureBank, classes: int, ks: 
 def _most_similar(features: Tensor, bank: FeatureBank, k: int) -> tuple[Tensor, Tensor]:
     values, indices = (features @ normalize(bank.features).T).topk(k, dim=1)
     return values, indices
+
+
+def average_precision(
+    train: FeatureBank, test: FeatureBank, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter
+) -> Tensor:
+    """How far in front a search for each test sequence finds the training sequences of its class.
+
+    The training side is ranked by cosine; the precision is taken at each sequence of the class and averaged over them.
+    Equally similar ones all count as found with the last of them, so that their order does not matter.
+
+    Args:
+        train: what is searched.
+        test: what is searched for.
+        progress: wraps the blocks of queries, for a progress bar.
+
+    Returns:
+        (N,) average precision from 0 to 1; NaN where no training sequence is of the query's class. Its mean over the
+        others is "mean average precision", mAP.
+    """
+    bank = normalize(train.features).T
+    # a block at a time: all ranks of 16,000 queries in 40,000 sequences would take gigabytes
+    queries = list(zip(normalize(test.features).split(128), test.labels.split(128), strict=True))
+    found = []
+    for features, labels in progress(queries):
+        distance, order = (-features @ bank).sort(1)
+        relevant = train.labels[order] == labels[:, None]
+        rank = torch.searchsorted(distance, distance, right=True)
+        precision = relevant.cumsum(1).gather(1, rank - 1) / rank
+        found.append((precision * relevant).sum(1, dtype=torch.float64) / relevant.sum(1))
+    return torch.cat(found)

@@ -183,11 +183,43 @@ def adain(x: Tensor, style: Tensor, dims: tuple[int, ...] = (2, 3), eps: float =
         style: (N, C, T, V, M).
         dims: over what the statistics run: (2, 3) frames and joints, (3,) joints per frame.
         eps: added to the (unbiased) variances.
+
+    A body that `style` does not have keeps its own: nobody's statistics would draw it into a point.
     """
     deviation = (x.var(dims, keepdim=True) + eps).sqrt()
     style_deviation = (style.var(dims, keepdim=True) + eps).sqrt()
     standard = (x - x.mean(dims, keepdim=True)) / deviation
-    return (standard * style_deviation + style.mean(dims, keepdim=True)) * present(x)
+    styled = (standard * style_deviation + style.mean(dims, keepdim=True)) * present(x)
+    return torch.where(present(style), styled, x)
+
+
+# --- edges ------------------------------------------------------------------------------------
+
+
+def drop_edges(edges: Tensor, dropped: Tensor, rate: Tensor) -> Tensor:
+    """Inverted dropout: the dropped edges become 0, the others grow by 1 / (1 - rate).
+
+    Args:
+        edges: (B, S, V, V), of B bodies and S graph subsets or attention heads.
+        dropped: bool (B, S, V, V).
+        rate: (B,) in 0..1, with which `dropped` was drawn; 1 excluded.
+    """
+    return edges.masked_fill(dropped, 0.0) / (1 - rate)[:, None, None, None]
+
+
+def add_edges(edges: Tensor, added: Tensor, value: Tensor) -> Tensor:
+    """Switches absent edges on, then rescales every matrix so that its sum is what it was.
+
+    A matrix that would have to be turned over or blown up for that (its sum is 0 or has another sign) stays as it is.
+
+    Args:
+        edges: (B, S, V, V); what is 0 is absent.
+        added: bool (B, S, V, V), which of the absent edges are switched on.
+        value: of an edge switched on, to be broadcast over the edges.
+    """
+    grown = torch.where(added & (edges == 0), value, edges)
+    scale = edges.sum((2, 3), keepdim=True) / grown.sum((2, 3), keepdim=True)
+    return torch.where((scale > 0) & (scale <= 1), grown * scale, edges)
 
 
 # --- streams ----------------------------------------------------------------------------------

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+Distance = Literal["kl", "squared"]
 
 
 def similarity_logits(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
@@ -39,23 +42,41 @@ def info_nce(logits: Tensor, positives: Tensor | None = None) -> Tensor:
     return -((log_p * positives).sum(1) / positives.sum(1)).mean()
 
 
-def hierarchical_consistency(levels: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+def hierarchical_consistency(
+    levels: Sequence[Tensor],
+    weights: Sequence[float] | None = None,
+    distance: Distance = "kl",
+    symmetric: bool = False,
+) -> Tensor:
     """Pulls each stronger view's distribution towards the next weaker one's. A scalar.
 
     Sum over i >= 1 of weights[i-1] * H(stopgrad(p_{i-1}), p_i). The cross-entropy H of the published
     code is the paper's KL divergence plus the entropy of the fixed target: the same gradient.
 
+    `symmetric` and the squared distance are what the paper compares itself with: with the gradient flowing into
+    the target too (and then KL itself, whose gradient is another), or |p_{i-1} - p_i|^2 in place of it.
+
     Args:
         levels: L logits (N, 1+K), from the weakest to the strongest view.
         weights: one for each level above the first, L-1 of them; all 1 when None.
+        distance: "kl" or "squared".
+        symmetric: let the weaker view learn from the stronger one as well (no stopgrad).
 
     Raises:
-        ValueError: for another number of weights.
+        ValueError: for another number of weights, or an unknown distance.
     """
+    if distance not in get_args(Distance):
+        raise ValueError(f"unknown distance {distance!r}: choose one of {', '.join(get_args(Distance))}")
     loss = levels[0].new_zeros(())
     for weaker, stronger, weight in zip(levels, levels[1:], branch_weights(len(levels), weights), strict=False):
-        target = weaker.detach().softmax(1)
-        loss = loss - weight * (target * stronger.log_softmax(1)).sum(1).mean()
+        target = weaker if symmetric else weaker.detach()
+        if distance == "squared":
+            apart = (target.softmax(1) - stronger.softmax(1)).square()
+        else:
+            apart = -target.softmax(1) * stronger.log_softmax(1)
+            if symmetric:
+                apart = apart + target.softmax(1) * target.log_softmax(1)
+        loss = loss + weight * apart.sum(1).mean()
     return loss
 
 
@@ -84,3 +105,19 @@ def nearest_positives(levels: Sequence[Tensor], k: int) -> Tensor:
     for logits in levels:
         positives.scatter_(1, logits[:, 1:].topk(k, dim=1).indices + 1, True)
     return positives
+
+
+def cross_stream_nce(logits: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """InfoNCE of one stream with positives and context from another (CrosSCLR: Li et al., CVPR 2021). A scalar.
+
+    The queue entry most similar in the other stream is a positive beside the key. The logits are extended by the
+    context, the products of both streams' similarities to each queue entry, in which the same entry is a positive too.
+
+    Args:
+        logits: (N, 1+K), as from `similarity_logits`, of the stream that learns.
+        other: the same of the other stream; entry n of both queues is of the same sequence.
+        temperature: with which both were made.
+    """
+    context = logits[:, 1:] * other[:, 1:] * temperature
+    mined = nearest_positives([other], k=1)
+    return info_nce(torch.cat([logits, context], dim=1), torch.cat([mined, mined[:, 1:]], dim=1))

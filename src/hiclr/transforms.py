@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from hiclr.functional import Stream
 from hiclr.skeleton import Skeleton, as_skeleton
 
 Params = dict[str, Tensor]
+Place = Literal["joints", "stream", "edges"]
 
 
 class Transform(nn.Module, abc.ABC):
@@ -26,7 +28,8 @@ class Transform(nn.Module, abc.ABC):
         p: probability that a sequence is changed at all.
     """
 
-    after_stream = False  # whether it works on the stream (RandomMask) or on the joints (all others)
+    # what it works on: the joints before the stream is computed, the stream, or the edges inside the encoder
+    place: Place = "joints"
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -44,7 +47,7 @@ class Transform(nn.Module, abc.ABC):
 
     def transform(self, x: Tensor, applied: Tensor, **params: Tensor) -> Tensor:
         """x changed by these parameters where `applied` (N,), x elsewhere."""
-        return torch.where(applied[:, None, None, None, None], self.change(x, **params), x)
+        return torch.where(applied.view(-1, *[1] * (x.ndim - 1)), self.change(x, **params), x)
 
     def draw(self, x: Tensor) -> Params:
         """The parameters of `change`, drawn for each sequence of x."""
@@ -216,7 +219,7 @@ class RandomMask(Transform):
         ValueError: for a ratio that hides every joint, or none of the skeleton's.
     """
 
-    after_stream = True
+    place = "stream"
 
     def __init__(
         self, ratio: float = 0.1, shared_draw: bool = False, absent_bodies: bool = False, p: float = 1.0
@@ -248,38 +251,126 @@ class RandomMask(Transform):
         return self
 
 
+class SkeletonAdaIN(Transform):
+    """Gives every sequence the mean and deviation of another one of the batch, per body and coordinate.
+
+    The batch is rolled by a shift drawn from 1..N-1; its smallest size is 2.
+
+    Args:
+        statistics: over the frames and joints of a "sequence", or over the joints of each "frame".
+        p: probability per sequence.
+    """
+
+    def __init__(self, statistics: Literal["sequence", "frame"] = "sequence", p: float = 1.0) -> None:
+        super().__init__(p)
+        if statistics not in _STATISTICS:
+            raise ValueError(
+                f"SkeletonAdaIN: unknown statistics {statistics!r}: choose one of {', '.join(_STATISTICS)}"
+            )
+        self.dims = _STATISTICS[statistics]
+
+    def draw(self, x: Tensor) -> Params:
+        n = len(x)
+        if n < 2:
+            raise ValueError("SkeletonAdaIN takes its style from another sequence: use batches of 2 or more")
+        shift = torch.randint(1, n, (1,), device=x.device)
+        return {"style": x[(torch.arange(n, device=x.device) - shift) % n]}
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        return functional.adain(x, params["style"], self.dims)
+
+
+_STATISTICS: dict[str, tuple[int, ...]] = {"sequence": (2, 3), "frame": (3,)}
+
+
+class DropAddEdges(Transform):
+    """Drops edges of the graph (or of the attention) and adds others, anew in every layer of the encoder.
+
+    Works inside the encoder, on edges (B, S, V, V) of B bodies, each with its own draw: inverted dropout with
+    rate U(0, drop), then edges that are 0 are switched on with probability U(0, add), and every matrix is rescaled
+    to the sum it had before.
+
+    Args:
+        drop: largest rate of dropping.
+        add: largest probability of an absent edge.
+        p: probability per body and layer.
+    """
+
+    place = "edges"
+
+    def __init__(self, drop: float = 0.1, add: float = 0.05, p: float = 1.0) -> None:
+        super().__init__(p)
+        for name, rate in (("drop", drop), ("add", add)):
+            if not 0 <= rate < 1:
+                raise ValueError(f"DropAddEdges: {name} must be at least 0 and less than 1, got {rate}")
+        self.drop = drop
+        self.add = add
+
+    def forward(self, x: Tensor, value: Tensor | float = 1.0) -> Tensor:
+        """Edges x (B, S, V, V) -> the same shape; `value` of an added edge: a number, or one a matrix (B, S, 1, 1)."""
+        values = value if isinstance(value, Tensor) else x.new_full((len(x), 1, 1, 1), value)
+        return self.transform(x, **self.make_params(x), value=values)
+
+    def draw(self, x: Tensor) -> Params:
+        drop_rate, add_rate = _uniform(x, 0.0, self.drop), _uniform(x, 0.0, self.add)
+        return {
+            "rate": drop_rate,
+            "dropped": torch.rand(x.shape, device=x.device) < drop_rate[:, None, None, None],
+            "added": torch.rand(x.shape, device=x.device) < add_rate[:, None, None, None],
+        }
+
+    def change(self, x: Tensor, **params: Tensor) -> Tensor:
+        kept = functional.drop_edges(x, params["dropped"], params["rate"])
+        return functional.add_edges(kept, params["added"], params["value"])
+
+
 # the paper's sets, in the order in which they are applied
 AUGMENTATION_SETS: dict[str, Callable[[], list[Transform]]] = {
     "BA": lambda: [Shear(), TemporalCrop()],
     "NA": lambda: [SpatialFlip(), Rotate(), GaussianNoise(), GaussianBlur(), AxisMask()],
     "Mask": lambda: [RandomMask()],
+    "AdaIN": lambda: [SkeletonAdaIN()],
+    "DAE": lambda: [DropAddEdges()],
 }
 
-Arrangement = Sequence[str | Sequence[Transform]]
+Level = str | Sequence[Transform]
+Arrangement = Sequence[Level]
 
 
 class View(nn.Module):
-    """Augmentations of the joints, then the stream, then augmentations of the stream."""
+    """Augmentations of the joints, then the stream, then augmentations of the stream; those of the edges apart."""
 
     def __init__(self, transforms: Iterable[Transform], skeleton: Skeleton, stream: Stream) -> None:
         super().__init__()
         transforms = list(transforms)
-        self.before = nn.ModuleList(transform for transform in transforms if not transform.after_stream)
-        self.after = nn.ModuleList(transform for transform in transforms if transform.after_stream)
+        self.of_joints, self.of_stream, self.of_edges = (
+            nn.ModuleList(transform for transform in transforms if transform.place == place)
+            for place in get_args(Place)
+        )
         self.parents = skeleton.parents
         self.stream: Stream = stream
 
     @property
     def names(self) -> list[str]:
         """What it does, in order."""
-        return [type(transform).__name__ for transform in (*self.before, *self.after)]
+        return [type(transform).__name__ for transform in (*self.of_joints, *self.of_stream, *self.of_edges)]
+
+    @property
+    def edges(self) -> Callable[[Tensor, Tensor | float], Tensor] | None:
+        """What the encoder shall do to its edges, if anything: a fresh draw at every call."""
+        return self._change_edges if len(self.of_edges) else None
+
+    def _change_edges(self, edges: Tensor, value: Tensor | float) -> Tensor:
+        for transform in self.of_edges:
+            edges = transform(edges, value)
+        return edges
 
     def forward(self, x: Tensor) -> Tensor:
         """A fresh draw of this view: (N, C, T, V, M) -> the same shape."""
-        for transform in self.before:
+        for transform in self.of_joints:
             x = transform(x)
         x = functional.to_stream(x, self.stream, self.parents)
-        for transform in self.after:
+        for transform in self.of_stream:
             x = transform(x)
         return x
 
@@ -288,8 +379,8 @@ def growing_views(arrangement: str | Arrangement, skeleton: str | Skeleton, stre
     """Views from weakly to strongly augmented: view i applies all sets of the arrangement up to i.
 
     Args:
-        arrangement: one entry per level: the name of a published set (`AUGMENTATION_SETS`), or a
-            list of transforms of one's own. Names may also come as one string, "BA,NA,Mask".
+        arrangement: one entry per level: the name of a published set (`AUGMENTATION_SETS`), names joined by a
+            plus ("NA+Mask"), or a list of transforms of one's own. Entries may also come as one string, "BA,NA,Mask".
         skeleton: the joints; transforms that mirror take left and right from it.
         stream: what the encoder sees, computed from the augmented joints.
 
@@ -309,12 +400,15 @@ def growing_views(arrangement: str | Arrangement, skeleton: str | Skeleton, stre
     return views
 
 
-def _transforms_of(entry: str | Sequence[Transform]) -> Sequence[Transform]:
+def _transforms_of(entry: Level) -> Sequence[Transform]:
     if not isinstance(entry, str):
         return entry
-    if entry not in AUGMENTATION_SETS:
-        raise ValueError(f"unknown augmentation set {entry!r}: choose one of {', '.join(AUGMENTATION_SETS)}")
-    return AUGMENTATION_SETS[entry]()
+    transforms = []
+    for name in entry.split("+"):
+        if name not in AUGMENTATION_SETS:
+            raise ValueError(f"unknown augmentation set {name!r}: choose one of {', '.join(AUGMENTATION_SETS)}")
+        transforms += AUGMENTATION_SETS[name]()
+    return transforms
 
 
 def _uniform(x: Tensor, low: float, high: float, *shape: int) -> Tensor:

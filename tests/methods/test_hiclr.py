@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
-from hiclr.encoders.base import Encoder
+from hiclr.encoders.base import EdgeChange, Encoder
 from hiclr.encoders.stgcn import STGCN
-from hiclr.methods.base import feature_spread
+from hiclr.methods.contrast import feature_spread
 from hiclr.methods.hiclr import HiCLR
 from hiclr.skeleton import SKELETONS, Skeleton
 from hiclr.transforms import RandomMask, Rotate, Shear, TemporalCrop
@@ -33,8 +33,8 @@ class Flat(Encoder):
         super().__init__(skeleton, 8, {})
         self.map = nn.Linear(3 * skeleton.num_joints, 8)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.map(x.mean((2, 4)).flatten(1))
+    def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
+        return self.map(x.mean((2, 4)).flatten(1))[:, :, None, None, None]
 
 
 class Handed(nn.Module):
@@ -113,36 +113,36 @@ def test_step_equals_the_formulae(
     learner.views = nn.ModuleList([Handed(drawn[0], drawn[-1]), *(Handed(x) for x in drawn[1:-1])])
     terms = attached(learner, epoch=5 if mining else 4)
     with torch.no_grad():
-        for parameter in learner.query.parameters():
+        for parameter in learner.contrast.query.parameters():
             parameter.mul_(1.5)  # so that the key has some way to go
-    before, queue = learner.key.state_dict(), learner.queue.snapshot().numpy()
+    before, queue = learner.contrast.key.state_dict(), learner.contrast.queue.snapshot().numpy()
     before = {name: value.clone() for name, value in before.items()}
 
     loss = learner.training_step(poses(), 0)
 
-    for name, value in learner.query.state_dict().items():
+    for name, value in learner.contrast.query.state_dict().items():
         torch.testing.assert_close(
-            learner.key.state_dict()[f"network.{name}"], 0.9 * before[f"network.{name}"] + 0.1 * value
+            learner.contrast.key.state_dict()[f"network.{name}"], 0.9 * before[f"network.{name}"] + 0.1 * value
         )
     with torch.no_grad():
-        queries = [learner.query(x).numpy() for x in drawn[:-1]]
-        key = learner.key(drawn[-1])
+        queries = [learner.contrast.query(x).numpy() for x in drawn[:-1]]
+        key = learner.contrast.key(drawn[-1])
     weights = [consistency_weight * weight for weight in branch_weights or [1.0] * (levels - 1)]
     assert loss.item() == pytest.approx(slow_loss(queries, key.numpy(), queue, weights, mining), rel=1e-9)
     assert torch.equal(terms["loss"], loss)
     pushed = torch.nn.functional.normalize(key)
-    torch.testing.assert_close(learner.queue.keys[:N], pushed)
-    np.testing.assert_array_equal(learner.queue.keys[N:], queue[N:])
-    assert learner.queue.place == N
+    torch.testing.assert_close(learner.contrast.queue.keys[:N], pushed)
+    np.testing.assert_array_equal(learner.contrast.queue.keys[N:], queue[N:])
+    assert learner.contrast.queue.place == N
     assert not any(view.waiting for view in learner.views)
 
 
 def test_the_key_is_a_second_draw_of_the_weakest_view() -> None:
     learner = small(arrangement=[[Shear()], [Rotate()]], key_momentum=1.0, temperature=1.0)
-    learner.key.network.load_state_dict(learner.query.state_dict())
+    learner.contrast.key.network.load_state_dict(learner.contrast.query.state_dict())
     seen: list[Tensor] = []
-    learner.query.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    learner.key.network.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    learner.contrast.query.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    learner.contrast.key.network.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     attached(learner)
     x = poses()
     learner.training_step(x, 0)
@@ -162,7 +162,7 @@ def test_every_arrangement_and_stream_takes_a_step(arrangement: Any, stream: Any
     loss.backward()
     assert loss.isfinite() and all(term.isfinite() for term in terms.values())
     assert all(
-        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in learner.query.parameters()
+        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in learner.contrast.query.parameters()
     )
     if any(isinstance(module, RandomMask) for module in learner.views.modules()):
         mask = next(module for module in learner.views.modules() if isinstance(module, RandomMask))
@@ -195,7 +195,7 @@ def test_the_optimizer_has_the_query_and_the_mask_and_nothing_else() -> None:
     optimizer = learner.configure_optimizers()
     (group,) = optimizer.param_groups
     mask = next(module for module in learner.views.modules() if isinstance(module, RandomMask))
-    expected = [*learner.query.parameters(), mask.value]
+    expected = [*learner.contrast.query.parameters(), mask.value]
     assert {id(parameter) for parameter in group["params"]} == {id(parameter) for parameter in expected}
     assert len(group["params"]) == len(expected)
     chosen = {name: group[name] for name in ("lr", "momentum", "weight_decay", "nesterov", "dampening")}
@@ -227,17 +227,17 @@ def test_published_epochs(epochs: int, drop: int, mining: int) -> None:
 
 def test_defaults_are_the_papers() -> None:
     learner = HiCLR(SKELETONS["ntu25"])
-    assert learner.negatives == 32768 and learner.queue.keys.shape == (32768, 128)
-    assert learner.key.momentum == 0.999 and learner.temperature == 0.07 and learner.consistency_weight == 0.5
+    assert learner.negatives == 32768 and learner.contrast.queue.keys.shape == (32768, 128)
+    assert learner.contrast.key.momentum == 0.999 and learner.temperature == 0.07 and learner.consistency_weight == 0.5
     assert len(learner.views) == 3 and list(learner.branch_weights) == [1.0, 1.0] and learner.stream == "joint"
-    assert isinstance(learner.query.encoder, STGCN) and learner.query.encoder.feature_dim == 256
-    assert [type(layer) for layer in learner.query.head] == [nn.Linear, nn.ReLU, nn.Linear]
-    assert [tuple(learner.query.head[i].weight.shape) for i in (0, 2)] == [(256, 256), (128, 256)]
+    assert isinstance(learner.contrast.query.encoder, STGCN) and learner.contrast.query.encoder.feature_dim == 256
+    assert [type(layer) for layer in learner.contrast.query.head] == [nn.Linear, nn.ReLU, nn.Linear]
+    assert [tuple(learner.contrast.query.head[i].weight.shape) for i in (0, 2)] == [(256, 256), (128, 256)]
 
 
 def test_the_key_starts_as_a_copy_and_takes_no_gradient() -> None:
     learner = small()
-    for query, key in zip(learner.query.parameters(), learner.key.parameters(), strict=True):
+    for query, key in zip(learner.contrast.query.parameters(), learner.contrast.key.parameters(), strict=True):
         assert torch.equal(query, key) and not key.requires_grad and query is not key
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
 from hiclr.skeleton import Skeleton
 
+# changes the edges (B, S, V, V) of B bodies and S graph subsets or attention heads; an edge that is
+# switched on gets the value, one number or one a matrix
+EdgeChange = Callable[[Tensor, Tensor | float], Tensor]
+
 
 class Encoder(nn.Module, abc.ABC):
-    """From sequences (N, C, T, V, M) to features (N, D).
+    """From sequences (N, C, T, V, M) to features (N, D): the mean of a feature map over frames, joints and bodies.
 
     Args:
         skeleton: the joints the encoder is built for.
@@ -26,8 +31,17 @@ class Encoder(nn.Module, abc.ABC):
         self.settings = settings
 
     @abc.abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
+    def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
+        """x (N, C, T, V, M) -> features before the mean (N, D, T', V', M').
+
+        Args:
+            x: sequences.
+            edges: what is done to the edges of every graph layer, drawn anew in each (DropAddEdges).
+        """
+
+    def forward(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
         """x (N, C, T, V, M) -> features (N, D)."""
+        return pooled(self.feature_map(x, edges))
 
     def check_joints(self, x: Tensor) -> None:
         """ValueError unless x (N, C, T, V, M) has 3 coordinates and this encoder's joints."""
@@ -39,3 +53,8 @@ class Encoder(nn.Module, abc.ABC):
                 f"expected {expected} joints ({self.skeleton.name}), got {got}: "
                 "build the encoder with the skeleton of the data"
             )
+
+
+def pooled(features: Tensor) -> Tensor:
+    """The mean over frames, joints and bodies: (N, D, T, V, M) -> (N, D)."""
+    return features.mean((2, 3, 4))

@@ -19,7 +19,6 @@ from hiclr.functional import Stream
 
 LAST_CHECKPOINT = "last.ckpt"
 CHECKPOINT_KEY = "hiclr"
-_WEIGHTS = "query.encoder."
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class TrainedEncoder:
         path: the file it came from.
         encoder: the network.
         stream: what it was trained on.
+        streams: of all encoders in the file.
         epochs: how many epochs it was trained; None for published weights.
         run: the settings of the run; empty for published weights.
     """
@@ -37,19 +37,25 @@ class TrainedEncoder:
     path: Path
     encoder: Encoder
     stream: Stream
+    streams: tuple[Stream, ...]
     epochs: int | None
     run: Mapping[str, Any]
 
 
-def describe(encoder: Encoder, stream: Stream) -> dict[str, Any]:
-    """What `load_encoder` needs beside the weights, in plain containers."""
+def describe(encoder: Encoder, weights: Mapping[Stream, str]) -> dict[str, Any]:
+    """What `load_encoder` needs beside the weights, in plain containers.
+
+    Args:
+        encoder: one of the encoders of the file, which are all built alike.
+        weights: for each stream, what the names of its encoder's weights begin with.
+    """
     kind = type(encoder)
     return {
         "encoder": {
             "class_path": f"{kind.__module__}.{kind.__qualname__}",
             "init_args": {"skeleton": encoder.skeleton.to_dict(), **encoder.settings},
         },
-        "stream": stream,
+        "weights": dict(weights),
     }
 
 
@@ -75,30 +81,41 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
 
     Args:
         path: a `.ckpt`, a run's folder, or a published `.pt`.
-        stream: what published weights were trained on (such files do not say; joint when None).
-            Our own checkpoints know theirs.
+        stream: what published weights were trained on (such files do not say; joint when None). Our own
+            checkpoints know theirs; one that holds several encoders needs to be told which.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file holds no encoder, or one of another stream.
+        ValueError: if the file holds no encoder, or none of this stream.
     """
     file = checkpoint_path(path)
     content = read_safely(file)
     if CHECKPOINT_KEY not in content:
-        return TrainedEncoder(file, encoder_from_published(content, file), stream or "joint", None, {})
+        stream = stream or "joint"
+        return TrainedEncoder(file, encoder_from_published(content, file), stream, (stream,), None, {})
     known = content[CHECKPOINT_KEY]
-    if stream is not None and stream != known["stream"]:
-        raise ValueError(f"{file} was trained on the {known['stream']} stream, not on {stream}")
+    weights: Mapping[Stream, str] = known["weights"]
+    stream = _choose(stream, tuple(weights), file)
     encoder = _build(known["encoder"])
     try:
-        encoder.load_state_dict(_encoder_weights(content.get("state_dict", {})))
+        encoder.load_state_dict(_below(weights[stream], content.get("state_dict", {})))
     except RuntimeError as error:
         raise ValueError(f"{file}: its weights do not fit the encoder it describes: {error}") from None
-    return TrainedEncoder(file, encoder.eval(), known["stream"], known["epochs"], known["run"])
+    return TrainedEncoder(file, encoder.eval(), stream, tuple(weights), known["epochs"], known["run"])
 
 
-def _encoder_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(_WEIGHTS): value for key, value in state.items() if key.startswith(_WEIGHTS)}
+def _choose(stream: Stream | None, streams: tuple[Stream, ...], file: Path) -> Stream:
+    if stream is None and len(streams) == 1:
+        return streams[0]
+    if stream is None:
+        raise ValueError(f"{file} holds an encoder for each of {', '.join(streams)}: choose one with --stream")
+    if stream not in streams:
+        raise ValueError(f"{file} was trained on the {' and the '.join(streams)} stream, not on {stream}")
+    return stream
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _build(description: Mapping[str, Any]) -> Encoder:

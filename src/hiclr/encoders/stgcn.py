@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hiclr.encoders.base import Encoder
+from hiclr.encoders.base import EdgeChange, Encoder
 from hiclr.skeleton import Partition, Skeleton, as_skeleton
 
 Init = Literal["published", "pytorch"]
@@ -59,16 +59,16 @@ class STGCN(Encoder):
         if init == "published":
             self.apply(_draw_published_weights)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (N, 3, T, V, M) -> features (N, D)."""
+    def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
+        """x (N, 3, T, V, M) -> (N, D, T/4, V, M)."""
         self.check_joints(x)
         n, c, t, v, m = x.shape
         x = x.permute(0, 4, 3, 1, 2).reshape(n * m, v * c, t)
         x = self.input_norm(x)
         x = x.view(n * m, v, c, t).permute(0, 2, 3, 1)
         for block in self.blocks:
-            x = block(x, self.adjacency)
-        return x.mean((2, 3)).view(n, m, -1).mean(1)
+            x = block(x, self.adjacency, edges)
+        return x.view(n, m, *x.shape[1:]).movedim(1, -1)
 
 
 class _Block(nn.Module):
@@ -94,8 +94,11 @@ class _Block(nn.Module):
         )
         self.residual = _residual(channels, out_channels, stride) if residual else None
 
-    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        y = F.relu(self.norm(self.graph(x, adjacency * self.importance)))
+    def forward(self, x: Tensor, adjacency: Tensor, edges: EdgeChange | None = None) -> Tensor:
+        weights = adjacency * self.importance
+        if edges is not None:
+            weights = edges(weights.expand(len(x), -1, -1, -1), 1.0)
+        y = F.relu(self.norm(self.graph(x, weights)))
         y = self.temporal(y)
         return F.relu(y if self.residual is None else y + self.residual(x))
 
@@ -105,6 +108,8 @@ class GraphConv(nn.Conv2d):
 
     The adjacency goes first, which is the same sum with less to multiply: each subset's neighbours are
     gathered, then one convolution runs over subsets and channels together.
+
+    The adjacency is (S, V, V), or (B, S, V, V) with one for each of the B bodies of x (B, C, T, V).
     """
 
     def __init__(self, channels: int, out_channels: int, subsets: int) -> None:
@@ -112,11 +117,16 @@ class GraphConv(nn.Conv2d):
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:  # type: ignore[override]
         assert self.bias is not None
-        subsets, channels = len(adjacency), x.shape[1]
-        gathered = torch.cat([x @ subset for subset in adjacency], dim=1)
+        subsets, channels = adjacency.shape[-3], x.shape[1]
+        gathered = torch.cat([x @ subset for subset in _per_channel(adjacency)], dim=1)
         weight = self.weight.view(subsets, -1, channels).transpose(0, 1).reshape(-1, subsets * channels, 1, 1)
-        bias = self.bias.view(subsets, -1).T @ adjacency.sum(1)  # a joint takes its links' share of each bias
-        return F.conv2d(gathered, weight) + bias[:, None]
+        bias = self.bias.view(subsets, -1).T @ adjacency.sum(-2)  # a joint takes its links' share of each bias
+        return F.conv2d(gathered, weight) + bias.unsqueeze(-2)
+
+
+def _per_channel(adjacency: Tensor) -> Iterable[Tensor]:
+    """The subsets, each to be multiplied from the right to (B, C, T, V)."""
+    return adjacency if adjacency.ndim == 3 else adjacency.transpose(0, 1)[:, :, None]
 
 
 def _residual(channels: int, out_channels: int, stride: int) -> nn.Module:

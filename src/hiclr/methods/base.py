@@ -1,83 +1,92 @@
-"""What all pre-training methods share: the network, its optimizer and schedule, a whole checkpoint."""
+"""What all pre-training methods share: their networks, optimizer and schedule, a whole checkpoint."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.nn.functional import normalize
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY, describe
 from hiclr.functional import Stream
+from hiclr.methods.contrast import Contrast
 from hiclr.skeleton import Skeleton
 
 EncoderFactory = Callable[[Skeleton], Encoder]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
-_EMBEDDING_DIM = 128
 
-
-class Projected(nn.Module):
-    """An encoder and its projection head: x (N, C, T, V, M) -> embeddings (N, 128)."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        dim = encoder.feature_dim
-        self.encoder = encoder
-        self.embedding_dim = _EMBEDDING_DIM
-        self.head = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, _EMBEDDING_DIM))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, T, V, M) -> embeddings (N, 128), not normalised."""
-        embedding: Tensor = self.head(self.encoder(x))
-        return embedding
+def published_sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """SGD as published for ST-GCN."""
+    return SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4)
 
 
 class Learner(LightningModule):
-    """A pre-training method: a query network and what surrounds it.
+    """A pre-training method: one contrast for each stream it learns from, and what surrounds them.
 
-    A method adds its loss as `training_step`, and says how many `negatives` a query is compared with.
+    A method adds its loss as `training_step`.
 
     Args:
-        skeleton: the joints of the data.
-        stream: what the encoder sees: joint, motion or bone.
-        encoder: makes the encoder for a skeleton.
+        contrasts: query, key encoder and queue, by the stream that their encoder sees.
         optimizer: makes the optimizer of the parameters.
         lr_drop: share of the training after which the learning rate falls to a tenth
             (published: 250 of 300 epochs, 500 of 600, 1250 of 1500).
+        settings: what must not change when a run goes on, beside the others of these.
+        mining_start: share of the training after which the loss has its second form
+            (published: 150 of 300 epochs, 300 of 600, 750 of 1500); 1 for never.
     """
 
     def __init__(
         self,
-        skeleton: Skeleton,
-        stream: Stream,
-        encoder: EncoderFactory,
+        contrasts: Mapping[Stream, Contrast],
         optimizer: OptimizerFactory,
         lr_drop: float,
+        settings: Mapping[str, Any],
+        mining_start: float = 1.0,
     ) -> None:
         super().__init__()
-        self.stream: Stream = stream
-        self.query = Projected(encoder(skeleton))
+        self.contrasts = nn.ModuleDict({str(stream): contrast for stream, contrast in contrasts.items()})
         self.make_optimizer = optimizer
         self.lr_drop = lr_drop
-        self.settings: dict[str, Any] = {  # what must not change when a run goes on; methods add theirs
+        self.mining_start = mining_start
+        self.settings: dict[str, Any] = {
             "method": type(self).__name__,
+            "streams": self.streams,
+            "encoder": self._description()["encoder"],
+            **self.contrast.settings,
             "lr_drop": lr_drop,
-            **describe(self.query.encoder, stream),
+            "mining_start": mining_start,
+            **settings,
         }
         self.epochs_trained = 0
         self.run: dict[str, Any] = {}  # settings of the run, for the checkpoint
 
     @property
-    def negatives(self) -> int:
-        """Number of negatives a query is compared with."""
-        raise NotImplementedError
+    def contrast(self) -> Contrast:
+        """The first of the contrasts; most methods have one."""
+        return self.contrast_of(self.streams[0])
+
+    @property
+    def streams(self) -> list[Stream]:
+        """What the encoders see."""
+        return [cast("Stream", stream) for stream in self.contrasts]
+
+    def contrast_of(self, stream: Stream) -> Contrast:
+        """The contrast whose encoder sees this stream."""
+        return cast("Contrast", self.contrasts[stream])
+
+    def _description(self) -> dict[str, Any]:
+        weights = {stream: f"contrasts.{stream}.query.encoder." for stream in self.streams}
+        return describe(self.contrast.query.encoder, weights)
+
+    @property
+    def mining(self) -> bool:
+        """Whether the loss has its second form by now."""
+        return self.current_epoch >= self.epoch_at(self.mining_start)
 
     def epoch_at(self, share: float) -> int:
         """The epoch at which this share of the training is over."""
@@ -108,7 +117,7 @@ class Learner(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what rebuilds the encoder, what is known of the run, and the state of chance."""
         checkpoint[CHECKPOINT_KEY] = {
-            **describe(self.query.encoder, self.stream),
+            **self._description(),
             "epochs": self.epochs_trained,
             "run": self.run,
             "random_states": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
@@ -121,12 +130,3 @@ class Learner(LightningModule):
         torch.set_rng_state(ours["random_states"]["cpu"])
         if len(ours["random_states"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(ours["random_states"]["cuda"])
-
-
-def feature_spread(embeddings: Tensor) -> Tensor:
-    """How far embeddings (N, D) fill the sphere: mean standard deviation of a coordinate, times sqrt(D).
-
-    1 when they are spread evenly, 0 when all are the same.
-    """
-    spread: Tensor = normalize(embeddings).std(0).mean()
-    return spread * math.sqrt(embeddings.shape[1])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
-from torch.nn.functional import normalize
-from torch.optim import SGD
 
 from hiclr import losses
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream
-from hiclr.losses import hierarchical_consistency, info_nce, nearest_positives, similarity_logits
-from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory, feature_spread
-from hiclr.momentum import KeyQueue, MomentumEncoder
+from hiclr.losses import Distance, hierarchical_consistency, info_nce, nearest_positives
+from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory, published_sgd
+from hiclr.methods.contrast import Contrast
 from hiclr.skeleton import Skeleton
-from hiclr.transforms import Transform, growing_views
+from hiclr.transforms import Level, View, growing_views
 
 
 class HiCLR(Learner):
@@ -27,13 +26,16 @@ class HiCLR(Learner):
         skeleton: the joints of the data.
         stream: what the encoder sees: joint, motion or bone.
         arrangement: the growing augmentations: one entry per level, each the name of a published set
-            (BA, NA, Mask) or a list of transforms.
+            (BA, NA, Mask, AdaIN, DAE), several joined by a plus, or a list of transforms.
         encoder: makes the encoder for a skeleton.
         queue_size: past keys to contrast with, K.
         key_momentum: share of its weights the key encoder keeps at each step.
         temperature: of the similarities.
         consistency_weight: lambda_h, of the hierarchical loss (published: 1.0 for k = 2, 0.5 for k = 3).
-        branch_weights: of each level above the first, inside the hierarchical loss; all 1 when null.
+        branch_weights: of each level above the first, inside the hierarchical loss; all 1 when null
+            (published for k = 4: 0.5, 0.3, 0.2).
+        distance: between the distributions of two levels: "kl", or "squared" for comparison.
+        symmetric: let the weaker view learn from the stronger one as well; for comparison.
         mining_start: share of the training after which nearest neighbours count as positives
             (published: epoch 150 of 300); 1 for never.
         optimizer: makes the optimizer of the parameters.
@@ -44,57 +46,45 @@ class HiCLR(Learner):
         self,
         skeleton: Skeleton,
         stream: Stream = "joint",
-        arrangement: Sequence[str | Sequence[Transform]] = ("BA", "NA", "Mask"),
+        arrangement: Sequence[Level] = ("BA", "NA", "Mask"),
         encoder: EncoderFactory = STGCN,
         queue_size: int = 32768,
         key_momentum: float = 0.999,
         temperature: float = 0.07,
         consistency_weight: float = 0.5,
         branch_weights: Sequence[float] | None = None,
+        distance: Distance = "kl",
+        symmetric: bool = False,
         mining_start: float = 0.5,
-        optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4),
+        optimizer: OptimizerFactory = published_sgd,
         lr_drop: float = 5 / 6,
     ) -> None:
-        super().__init__(skeleton, stream, encoder, optimizer, lr_drop)
-        self.views = nn.ModuleList(growing_views(arrangement, skeleton, stream))
-        self.key = MomentumEncoder(self.query, key_momentum)
-        self.queue = KeyQueue(queue_size, self.query.embedding_dim)
-        self.temperature = temperature
-        self.consistency_weight = consistency_weight
-        self.branch_weights = losses.branch_weights(len(self.views), branch_weights)
-        self.mining_start = mining_start
-        self.settings |= {
-            "arrangement": [view.names for view in self.views],
-            "queue_size": queue_size,
-            "key_momentum": key_momentum,
-            "temperature": temperature,
+        views = growing_views(arrangement, skeleton, stream)
+        weights = list(losses.branch_weights(len(views), branch_weights))
+        settings = {
+            "arrangement": [view.names for view in views],
             "consistency_weight": consistency_weight,
-            "branch_weights": list(self.branch_weights),
-            "mining_start": mining_start,
+            "branch_weights": weights,
+            "distance": distance,
+            "symmetric": symmetric,
         }
-
-    @property
-    def negatives(self) -> int:
-        """K."""
-        return len(self.queue.keys)
+        contrast = Contrast(encoder(skeleton), queue_size, key_momentum, temperature)
+        super().__init__({stream: contrast}, optimizer, lr_drop, settings, mining_start)
+        self.views = nn.ModuleList(views)
+        self.consistency_weight = consistency_weight
+        self.branch_weights = weights
+        self.distance: Distance = distance
+        self.symmetric = symmetric
 
     def training_step(self, x: Tensor, _: int) -> Tensor:
         """One step on x (N, C, T, V, M); returns the loss."""
-        queries = [normalize(self.query(view(x))) for view in self.views]
-        self.key.follow(self.query)
-        key = normalize(self.key(self.views[0](x)))
-        negatives = self.queue.snapshot()
-        levels = [similarity_logits(query, key, negatives, self.temperature) for query in queries]
-        mined = nearest_positives(levels, k=1) if self.current_epoch >= self.epoch_at(self.mining_start) else None
-        info = info_nce(levels[0], mined)
-        consistency = hierarchical_consistency(levels, self.branch_weights)
+        contrast, views = self.contrast, cast("Sequence[View]", self.views)
+        queries = [contrast.embed(view(x), view.edges) for view in views]
+        key = contrast.next_key(views[0](x), views[0].edges)
+        levels = contrast.compare(queries, key)
+        info = info_nce(levels[0], nearest_positives(levels, k=1) if self.mining else None)
+        consistency = hierarchical_consistency(levels, self.branch_weights, self.distance, self.symmetric)
         loss = info + self.consistency_weight * consistency
-        self.queue.push(key)
-        self.log_terms(
-            loss=loss,
-            info=info,
-            consistency=consistency,
-            queue_similarity=levels[0][:, 1:].mean() * self.temperature,
-            feature_spread=feature_spread(queries[0]),
-        )
+        contrast.queue.push(key)
+        self.log_terms(loss=loss, info=info, consistency=consistency, **contrast.health(queries[0], levels[0]))
         return loss

@@ -55,7 +55,7 @@ def train(
         callbacks=[
             _ProgressBar(leave=False),
             EpochLog(out / METRICS),
-            CollapseWatch(learner.negatives),
+            CollapseWatch(len(learner.contrast.queue.keys)),
             ModelCheckpoint(dirpath=out, filename=Path(LAST_CHECKPOINT).stem, enable_version_counter=False),
         ],
         enable_model_summary=False,

@@ -1,0 +1,8 @@
+"""The verbs: what `hiclr VERB` runs, each a typed function that is the Python API too."""
+
+from hiclr.cli.data import doctor, prepare_synthetic
+from hiclr.cli.evaluating import knn, linear
+from hiclr.cli.showing import demo
+from hiclr.cli.training import pretrain
+
+__all__ = ["prepare_synthetic", "doctor", "pretrain", "linear", "knn", "demo"]  # noqa: RUF022 (the order of the help)

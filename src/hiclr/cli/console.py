@@ -1,0 +1,15 @@
+"""The screen: remarks and progress bars go to stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+console = Console(stderr=True)
+
+
+def progress(description: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    return lambda items: track(items, description, console=console, transient=True)

@@ -1,0 +1,66 @@
+"""Verbs that train an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning.pytorch import seed_everything
+
+from hiclr.cli.console import console
+from hiclr.data.module import SkeletonData
+from hiclr.methods.base import Learner
+from hiclr.methods.hiclr import HiCLR
+from hiclr.methods.training import Precision, resume_point, train
+from hiclr.provenance import describe_data, provenance
+from hiclr.skeleton import Skeleton
+
+
+def pretrain(
+    data: SkeletonData,
+    method: Callable[[Skeleton], Learner] = HiCLR,
+    out: Path | None = None,
+    max_epochs: int = 300,
+    seed: int = 0,
+    precision: Precision = "32-true",
+    accelerator: str = "auto",
+    ckpt_path: Path | None = None,
+) -> Path:
+    """Learns an encoder from unlabelled sequences.
+
+    Writes `last.ckpt` (after every epoch), `metrics.csv`, TensorBoard logs and `run.json`. The defaults
+    are the paper's for NTU RGB+D 60; small corpora need `--config recipes/small.yaml`.
+
+    Args:
+        data: prepared folder, benchmark (its training side is used) and batch size.
+        method: HiCLR, or another learner of `hiclr.methods`.
+        out: folder of the run; runs/<data>-<benchmark>-<stream>-seed<seed> when not given.
+        max_epochs: passes over the training side; 0 saves the untrained network.
+        seed: of weights, order and augmentations: the same seed gives the same numbers on the same machine.
+        precision: of the arithmetic.
+        accelerator: cpu, gpu or auto.
+        ckpt_path: checkpoint to go on from, or "last" for the one in `out`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        ValueError: for settings that cannot work, or a folder that already holds another run.
+    """
+    seed_everything(seed, verbose=False)
+    learner = method(data.skeleton)
+    name = "-".join([data.folder.root.resolve().name, data.benchmark or "all", "+".join(learner.streams), f"seed{seed}"])
+    out = out or Path("runs") / name
+    resume = resume_point(out, ckpt_path)
+    learner.run = {
+        "data": describe_data(data.folder, data.benchmark),
+        "batch_size": data.batch_size,
+        "max_epochs": max_epochs,
+        "seed": seed,
+        "precision": precision,
+        "learner": learner.settings,
+        **provenance(),
+    }
+    train(learner, data, out, max_epochs, precision, accelerator, resume)
+    console.print(f"Run saved in {out}. Next: hiclr linear --checkpoint {out} --data.root {data.folder.root}")
+    return out
