@@ -10,7 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hiclr.evaluation import FeatureBank, ProbeResult, Scores, encode, linear_probe, nearest_neighbours
+from hiclr.evaluation import (
+    FeatureBank,
+    ProbeResult,
+    Scores,
+    average_precision,
+    encode,
+    held_out,
+    linear_probe,
+    nearest_neighbours,
+)
 
 CLASSES = 4
 
@@ -84,6 +93,88 @@ def test_no_k_at_all_is_refused() -> None:
         nearest_neighbours(bank(30, 0), bank(3, 1), CLASSES, [])
 
 
+# --- retrieval ------------------------------------------------------------------------------------
+
+
+def slow_average_precision(train: FeatureBank, test: FeatureBank) -> list[float]:
+    """Walks down the ranking; of equally similar sequences all are found when the last of them is."""
+    found = []
+    for feature, label in zip(test.features.tolist(), test.labels.tolist(), strict=True):
+        ranked = []
+        for other, theirs in zip(train.features.tolist(), train.labels.tolist(), strict=True):
+            product = sum(a * b for a, b in zip(feature, other, strict=True))
+            ranked.append((product / (math.hypot(*feature) * math.hypot(*other)), theirs == label))
+        precisions = []
+        for similarity, relevant in ranked:
+            as_near = [theirs for other, theirs in ranked if other >= similarity]
+            if relevant:
+                precisions.append(sum(as_near) / len(as_near))
+        found.append(sum(precisions) / len(precisions) if precisions else math.nan)
+    return found
+
+
+@pytest.mark.parametrize("queries", [12, 300])  # more than a block
+def test_average_precision_equals_the_loop(queries: int) -> None:
+    train, test = bank(30, 0, 1), bank(queries, 1, 1)
+    np.testing.assert_allclose(average_precision(train, test), slow_average_precision(train, test), rtol=1e-5)
+
+
+def test_retrieval_of_a_perfect_and_of_the_worst_ranking() -> None:
+    train = FeatureBank(tuple("abcd"), torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]]), torch.tensor([0, 0, 1, 1]))
+    query = torch.tensor([[1.0, 0.0]])
+    assert average_precision(train, FeatureBank(("q",), query, torch.tensor([0]))).item() == 1
+    worst = average_precision(train, FeatureBank(("q",), query, torch.tensor([1]))).item()
+    assert worst == pytest.approx((1 / 3 + 2 / 4) / 2)
+
+
+def test_order_of_equally_similar_sequences_does_not_matter() -> None:
+    labels = torch.tensor([0, 0, 1, 1, 1, 1])
+    train = FeatureBank(tuple("abcdef"), torch.ones(6, 2), labels)  # a network that has collapsed
+    for order in (torch.arange(6), torch.arange(5, -1, -1)):
+        shuffled = FeatureBank(train.names, train.features, labels[order])
+        assert average_precision(shuffled, train).tolist() == pytest.approx([2 / 6] * 2 + [4 / 6] * 4)
+
+
+def test_query_of_a_class_that_is_not_there_has_no_precision() -> None:
+    train, test = bank(30, 0), bank(12, 1)
+    lacking = train.where(train.labels != 2)
+    missing = average_precision(lacking, test).isnan()
+    assert torch.equal(missing, test.labels == 2) and missing.any()
+
+
+# --- held-out share -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99])
+def test_held_out_counts_equal_the_formula(share: float) -> None:
+    labels = torch.tensor([0] * 10 + [1] * 7 + [2] * 2 + [3])[torch.randperm(20)]
+    held = held_out(labels, share, seed=0)
+    for label, count in enumerate([10, 7, 2, 1]):
+        assert held[labels == label].sum() == min(max(round(share * count), 1), count - 1)
+
+
+def test_held_out_is_drawn_by_its_seed_alone() -> None:
+    labels = bank(60, 0).labels
+    torch.manual_seed(1)
+    first = held_out(labels, 0.3, seed=5)
+    torch.manual_seed(2)
+    assert torch.equal(held_out(labels, 0.3, seed=5), first)
+    assert not torch.equal(held_out(labels, 0.3, seed=6), first)
+
+
+def test_nothing_to_hold_out_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two training sequences"):
+        held_out(torch.arange(5), 0.2, seed=0)
+
+
+def test_where_keeps_names_features_and_labels_together() -> None:
+    whole = bank(9, 0)
+    part = whole.where(whole.labels == 1)
+    rows = [row for row, label in enumerate(whole.labels.tolist()) if label == 1]
+    assert part.names == tuple(f"s{row}" for row in rows)
+    assert torch.equal(part.features, whole.features[rows]) and torch.equal(part.labels, whole.labels[rows])
+
+
 # --- linear probe ---------------------------------------------------------------------------------
 
 
@@ -100,7 +191,7 @@ def test_probe_finds_nothing_where_there_is_nothing() -> None:
 def test_probe_equals_training_the_layer_by_hand() -> None:
     train, test = bank(40, 0, 3), bank(20, 1, 3)
     result = linear_probe(
-        train, test, CLASSES, epochs=6, lr=0.5, lr_drop_epoch=4, batch_size=16, evaluate_every=3, seed=7
+        train, test, CLASSES, epochs=6, lr=0.5, lr_drop_epochs=[2, 4], batch_size=16, evaluate_every=3, seed=7
     )
     chance = torch.Generator().manual_seed(7)
     weight = torch.empty(CLASSES, 6).normal_(0, 0.01, generator=chance)
@@ -113,7 +204,7 @@ def test_probe_equals_training_the_layer_by_hand() -> None:
             error = ((x @ weight.T + bias).softmax(1) - target) / len(rows)
             for speed, value, gradient in zip(speeds, (weight, bias), (error.T @ x, error.sum(0)), strict=True):
                 speed.mul_(0.9).add_(gradient)
-                value.sub_((0.5 if epoch <= 4 else 0.05) * speed)
+                value.sub_(0.5 * (1 if epoch <= 2 else 0.1 if epoch <= 4 else 0.01) * speed)
         guessed = (test.features @ weight.T + bias).argmax(1)
         accuracy[epoch] = 100 * (guessed == test.labels).double().mean().item()
     torch.testing.assert_close(result.scores.scores, test.features @ weight.T + bias, rtol=1e-3, atol=1e-3)
@@ -220,3 +311,59 @@ def test_saved_scores_hold_names_labels_and_scores(tmp_path: Path) -> None:
         assert tuple(saved["names"]) == scores.names
         np.testing.assert_array_equal(saved["labels"], scores.labels)
         np.testing.assert_array_equal(saved["scores"], scores.scores)
+
+
+def test_scores_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    scores = Scores(("a", "S001é", ""), torch.tensor([0, 1, 2]), torch.randn(3, 3))
+    scores.save(tmp_path / "scores.npz")
+    again = Scores.load(tmp_path / "scores.npz")
+    assert again.names == scores.names
+    assert torch.equal(again.labels, scores.labels) and torch.equal(again.scores, scores.scores)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.npz"]
+
+
+def test_scores_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no scores .*gone\.npz"):
+        Scores.load(tmp_path / "gone.npz")
+
+
+GOOD = {"names": np.array(["a", "b"]), "labels": np.array([0, 1]), "scores": np.eye(2, dtype=np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ({"names": np.array(["a", "a"])}, "sequences of the same name"),
+        ({"names": np.array([1, 2])}, "expected text"),
+        ({"names": np.array(["a", object()], dtype=object)}, "holds no saved scores"),
+        ({"names": np.array(["a"])}, r"<U1 \(1,\)"),
+        ({"labels": np.array([0.0, 1.0])}, "expected text"),
+        ({"labels": np.array([0, 2])}, "outside its 2 classes"),
+        ({"labels": np.array([0, -1])}, "outside its 2 classes"),
+        ({"scores": np.zeros(2)}, r"float64 \(2,\)"),
+        ({"scores": np.array([[0.0, np.nan], [1.0, 0.0]])}, "no finite numbers"),
+        ({"names": np.array([], str), "labels": np.array([], int), "scores": np.zeros((0, 2))}, "no sequences"),
+    ],
+)
+def test_file_of_other_things_is_refused(tmp_path: Path, part: dict[str, np.ndarray], sentence: str) -> None:
+    path = tmp_path / "scores.npz"
+    np.savez(path, **GOOD | part)
+    with pytest.raises(ValueError, match=sentence) as error:
+        Scores.load(path)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut", b"\x80\x04N."])
+def test_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "scores.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"scores\.npz holds no saved scores"):
+        Scores.load(path)
+
+
+def test_archive_or_array_without_scores_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for name in ("other.npz", "array.npy"):
+        with pytest.raises(ValueError, match=f"{name} holds no saved scores"):
+            Scores.load(tmp_path / name)

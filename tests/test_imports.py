@@ -25,15 +25,17 @@ ALLOWED: dict[str, set[str]] = {
     "": set(),  # the front door imports lazily
     "__main__": {"cli", "data.corpora", "data.prepare", "provenance"},
     "cli": {
-        *("data", "encoders", "evaluation", "functional", "methods", "plots", "provenance", "report"),
-        *("skeleton", "transforms"),
+        *("ablation", "cli", "data", "encoders", "evaluation", "functional", "fusion", "methods", "plots"),
+        *("provenance", "report", "skeleton", "transforms"),
     },
+    "ablation": {"methods", "skeleton"},
     "layouts": set(),
     "skeleton": {"layouts"},
     "functional": {"skeleton"},
     "losses": {"skeleton"},
     "momentum": {"skeleton"},
     "evaluation": {"skeleton"},
+    "fusion": {"evaluation"},
     "plots": {"skeleton"},
     "report": {"plots", "skeleton"},
     "transforms": {"functional", "skeleton"},
@@ -52,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "data.writer": {"data.folder"},
     "data.module": {"data.folder", "skeleton"},
 }  # fmt: skip
-LIGHTNING = ("cli", "data.module", "methods")
+LIGHTNING = ("ablation", "cli", "data.module", "methods")
 
 
 def without_typing(tree: ast.AST) -> Iterator[ast.AST]:

@@ -1,6 +1,6 @@
 """Self-supervised skeleton-based action recognition: learn from unlabelled 3D skeletons, recognise with few labels.
 
-The verbs of the command line are functions here: `from hiclr import prepare, doctor, pretrain, linear, knn, demo`.
+The verbs of the command line are functions here: `from hiclr import prepare, pretrain, linear, knn, finetune, ...`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hiclr.cli import demo, doctor, knn, linear, pretrain
+    from hiclr.cli import demo, doctor, ensemble, finetune, knn, linear, pretrain
     from hiclr.data.prepare import prepare
     from hiclr.encoders.checkpoint import load_encoder
     from hiclr.encoders.official import load_official
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "demo": "hiclr.cli",
     "doctor": "hiclr.cli",
+    "ensemble": "hiclr.cli",
+    "finetune": "hiclr.cli",
     "knn": "hiclr.cli",
     "linear": "hiclr.cli",
     "load_encoder": "hiclr.encoders.checkpoint",
@@ -26,7 +28,18 @@ _HOMES = {
     "pretrain": "hiclr.cli",
 }
 
-__all__ = ["demo", "doctor", "knn", "linear", "load_encoder", "load_official", "prepare", "pretrain"]
+__all__ = [
+    "demo",
+    "doctor",
+    "ensemble",
+    "finetune",
+    "knn",
+    "linear",
+    "load_encoder",
+    "load_official",
+    "prepare",
+    "pretrain",
+]
 
 
 def __getattr__(name: str) -> Any:

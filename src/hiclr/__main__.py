@@ -6,10 +6,12 @@ Kept apart from `hiclr.cli`, which imports torch and Lightning, so that `hiclr -
 from __future__ import annotations
 
 import ast
+import json
 import os
 import sys
 from collections.abc import Callable
 from inspect import signature
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,8 +60,9 @@ def _run(verb: str, arguments: list[str]) -> None:
     for call in calls:
         positional = verb.split()[0] in _WITH_POSITIONALS
         parser.add_function_arguments(call, as_group=False, as_positional=positional, skip={"corpus"})
+    arguments = [_underscored(argument) for argument in arguments]
     try:
-        options = parser.parse_args([_underscored(argument) for argument in arguments])
+        options = parser.parse_args(arguments if verb.split()[0] in _WITH_POSITIONALS else _gathered(arguments))
     except ArgumentError as error:
         raise ValueError(f"{_innermost(str(error))}: see hiclr {verb} --help") from None
     resolved_options.update(yaml.safe_load(parser.dump(options)))
@@ -91,6 +94,25 @@ def _underscored(argument: str) -> str:
         return argument
     option, equals, value = argument.removeprefix("--").partition("=")
     return f"--{option.replace('-', '_')}{equals}{value}"
+
+
+def _gathered(arguments: list[str]) -> list[str]:
+    """`--results a b` is `--results=["a", "b"]`: an option takes all words up to the next one."""
+    gathered: list[str] = []
+    for is_option, group in groupby(arguments, key=lambda argument: argument.startswith("--")):
+        words = list(group)
+        if not is_option and len(words) > 1 and gathered and "=" not in gathered[-1]:
+            words = [f"[{', '.join(map(_quoted, words))}]"]
+        gathered += words
+    return gathered
+
+
+def _quoted(word: str) -> str:
+    try:
+        float(word)
+    except ValueError:
+        return json.dumps(word)
+    return word
 
 
 def _innermost(message: str) -> str:

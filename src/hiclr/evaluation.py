@@ -140,15 +140,13 @@ def encode(encoder: nn.Module, batches: Iterable[Tensor], device: torch.device |
 
 
 def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
-    """(N,) bool: a share of each class of labels (N,), drawn with a seed, to validate on.
+    """(N,) bool: a share (from 0 to 1) of each class of labels (N,), drawn with a seed, to validate on.
 
     At least one sequence of a class, but never its last: a class of one stays with the training.
 
     Raises:
-        ValueError: if the share is not between 0 and 1, or no class has two sequences.
+        ValueError: if no class has two sequences.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"the share held out for validation must lie between 0 and 1, got {share}")
     chance = torch.Generator().manual_seed(seed)
     held = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():

@@ -218,8 +218,10 @@ def add_edges(edges: Tensor, added: Tensor, value: Tensor) -> Tensor:
         value: of an edge switched on, to be broadcast over the edges.
     """
     grown = torch.where(added & (edges == 0), value, edges)
-    scale = edges.sum((2, 3), keepdim=True) / grown.sum((2, 3), keepdim=True)
-    return torch.where((scale > 0) & (scale <= 1), grown * scale, edges)
+    before, after = edges.sum((2, 3), keepdim=True), grown.sum((2, 3), keepdim=True)
+    shrinks = (before * after > 0) & (after.abs() >= before.abs())
+    scale = before / torch.where(shrinks, after, 1.0)  # where it is not used it must be finite: so is its gradient
+    return torch.where(shrinks, grown * scale, edges)
 
 
 # --- streams ----------------------------------------------------------------------------------

@@ -77,6 +77,35 @@ def growing_views_figure(views: Mapping[str, NDArray[np.floating[Any]]], skeleto
     return _pose_grid(labels, rows, frames, skeleton)
 
 
+def ablation_figure(runs: pd.DataFrame, published: str, figure: str = "linear, last epoch") -> Figure:
+    """The rows of an ablation from top to bottom: every run a dot, their mean a bar, chance a line.
+
+    Args:
+        runs: one line a run, with the columns row, chance, `figure` and `published` (all in per cent).
+        published: column of the published figures, drawn as hollow diamonds: another corpus, other numbers.
+        figure: column to draw.
+    """
+    rows = list(dict.fromkeys(runs["row"]))
+    drawing = Figure(figsize=(_WIDTH, 1.2 + 0.4 * len(rows)), layout="constrained")
+    axes = drawing.subplots()
+    groups = [runs[runs["row"] == row] for row in rows]
+    axes.barh(range(len(rows)), [group[figure].mean() for group in groups], color=_FAINT, height=0.6, label="mean")
+    for place, group in enumerate(groups):
+        first = place == 0
+        axes.plot(group[figure], [place] * len(group), "o", color=RIGHT, label="a seed" if first else None)
+    literature = [group[published].iloc[0] for group in groups]
+    if not all(pd.isna(literature)):
+        axes.plot(literature, range(len(rows)), "D", mfc="none", color=LEFT, label=published)
+    axes.axvline(runs["chance"].iloc[0], color=_TEXT, linestyle=":", label="chance")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(f"top-1, % ({figure})")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+    return drawing
+
+
 def visible_joints(view: NDArray[np.floating[Any]], centre: int) -> NDArray[np.bool_]:
     """Which joints of a view (3, T, V, M) are there to be drawn: (T, V, M).
 

@@ -57,6 +57,11 @@ class Transform(nn.Module, abc.ABC):
     def change(self, x: Tensor, **params: Tensor) -> Tensor:
         """x changed by these parameters, without chance."""
 
+    def __str__(self) -> str:
+        """Its name and its numbers, as in "Shear(p=1.0, amplitude=0.5)"."""
+        settings = [f"{name}={value}" for name, value in vars(self).items() if isinstance(value, float | str)]
+        return f"{type(self).__name__}({', '.join(settings)})"
+
     def fitted(self, skeleton: Skeleton) -> Transform:
         """This transform for a skeleton; only those that ask which joint is which need to know it."""
         return self
@@ -267,7 +272,7 @@ class SkeletonAdaIN(Transform):
             raise ValueError(
                 f"SkeletonAdaIN: unknown statistics {statistics!r}: choose one of {', '.join(_STATISTICS)}"
             )
-        self.dims = _STATISTICS[statistics]
+        self.statistics = statistics
 
     def draw(self, x: Tensor) -> Params:
         n = len(x)
@@ -277,7 +282,7 @@ class SkeletonAdaIN(Transform):
         return {"style": x[(torch.arange(n, device=x.device) - shift) % n]}
 
     def change(self, x: Tensor, **params: Tensor) -> Tensor:
-        return functional.adain(x, params["style"], self.dims)
+        return functional.adain(x, params["style"], _STATISTICS[self.statistics])
 
 
 _STATISTICS: dict[str, tuple[int, ...]] = {"sequence": (2, 3), "frame": (3,)}
@@ -351,9 +356,9 @@ class View(nn.Module):
         self.stream: Stream = stream
 
     @property
-    def names(self) -> list[str]:
-        """What it does, in order."""
-        return [type(transform).__name__ for transform in (*self.of_joints, *self.of_stream, *self.of_edges)]
+    def steps(self) -> list[str]:
+        """What it does, in order, with all numbers."""
+        return [str(transform) for transform in (*self.of_joints, *self.of_stream, *self.of_edges)]
 
     @property
     def edges(self) -> Callable[[Tensor, Tensor | float], Tensor] | None:

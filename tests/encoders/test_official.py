@@ -10,39 +10,66 @@ import pytest
 import torch
 from torch import Tensor
 
-from hiclr.encoders.official import load_official, read_safely
+from hiclr.encoders.base import Encoder
+from hiclr.encoders.dsta import DSTA
+from hiclr.encoders.official import encoder_from_published, load_official, read_safely
 from hiclr.encoders.stgcn import STGCN
 from hiclr.skeleton import SKELETONS
 
-# our names -> published ones, written out once more by hand
-PUBLISHED = {"graph": "gcn.conv", "norm": "tcn.0", "temporal.0": "tcn.2", "temporal.1": "tcn.3"}
+# parts of a block: our names -> published ones, written out once more by hand
+STGCN_PARTS = {"graph": "gcn.conv", "norm": "tcn.0", "temporal.0": "tcn.2", "temporal.1": "tcn.3"}
+DSTA_PARTS = {
+    "attention.queries_keys": "in_nets", "attention.strength": "alphas", "attention.global_map": "attention0s",
+    "mix": "out_nets", "mix_residual": "downs1", "feed_forward": "ff_nets", "feed_forward_residual": "downs2",
+    "temporal": "out_nett", "temporal_residual": "downt2",
+}  # fmt: skip
 
 
-def published_state(encoder: STGCN, prefix: str = "encoder_q.") -> dict[str, Tensor]:
+def renamed(name: str, parts: dict[str, str]) -> str:
+    part = next((ours for ours in parts if name == ours or name.startswith(f"{ours}.")), None)
+    return name if part is None else parts[part] + name.removeprefix(part)
+
+
+def published_stgcn(name: str, importances_in_a_list: bool = False) -> str:
+    if name == "adjacency":
+        return "A"
+    if name.startswith("input_norm"):
+        return name.replace("input_norm", "data_bn")
+    _, block, rest = name.split(".", 2)
+    if rest == "importance":
+        return f"edge_importance.{block}" if importances_in_a_list else f"edge_importance{int(block) + 1}"
+    return f"st_gcn_networks.{block}.{renamed(rest, STGCN_PARTS)}"
+
+
+def published_dsta(name: str) -> str:
+    if name.startswith("input_map"):
+        return renamed(name, {"input_map.0": "proj", "input_map.1": "input_map.0"})
+    _, block, rest = name.split(".", 2)
+    return f"graph_layers.{block}.{renamed(rest, DSTA_PARTS)}"
+
+
+def published_state(encoder: Encoder, prefix: str = "encoder_q.", **spelling: bool) -> dict[str, Tensor]:
     """What the published code would have saved for this network."""
-    state = {}
-    for name, value in encoder.state_dict().items():
-        if name == "adjacency":
-            key = "A"
-        elif name.startswith("input_norm"):
-            key = name.replace("input_norm", "data_bn")
-        else:
-            _, block, rest = name.split(".", 2)
-            part = next((ours for ours in PUBLISHED if rest.startswith(f"{ours}.")), None)
-            if rest == "importance":
-                key = f"edge_importance{int(block) + 1}"
-            elif part:
-                key = f"st_gcn_networks.{block}.{PUBLISHED[part]}.{rest.removeprefix(f'{part}.')}"
-            else:
-                key = f"st_gcn_networks.{block}.{rest}"
-        state[prefix + key] = value
-    return state
+    name_of = published_dsta if isinstance(encoder, DSTA) else published_stgcn
+    return {prefix + name_of(name, **spelling): value for name, value in encoder.state_dict().items()}
+
+
+def same(loaded: Encoder, encoder: Encoder) -> bool:
+    """Whether two encoders give the same features, bit by bit."""
+    x = torch.randn(2, 3, 8, encoder.skeleton.num_joints, 2)
+    return type(loaded) is type(encoder) and torch.equal(loaded(x), encoder.eval()(x))
 
 
 @pytest.fixture
 def encoder() -> STGCN:
     torch.manual_seed(0)
     return STGCN("kinect20", 2, init="pytorch")
+
+
+@pytest.fixture(params=[1, 4])
+def dsta(request: pytest.FixtureRequest) -> DSTA:
+    torch.manual_seed(0)
+    return DSTA("kinect20", width=request.param)
 
 
 @pytest.fixture
@@ -62,10 +89,39 @@ def saved(state: Any, folder: Path, **options: Any) -> Path:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_gives_the_same_features(encoder: STGCN, state: dict[str, Any], tmp_path: Path, zipped: bool) -> None:
     loaded = load_official(saved(state, tmp_path, _use_new_zipfile_serialization=zipped))
-    x = torch.randn(2, 3, 8, 20, 2)
-    assert not loaded.training
-    assert torch.equal(loaded(x), encoder.eval()(x))
+    assert not loaded.training and same(loaded, encoder)
     assert loaded.skeleton == SKELETONS["kinect20"] and loaded.feature_dim == 32
+
+
+def test_gives_the_same_features_of_dsta(dsta: DSTA, tmp_path: Path) -> None:
+    constants = {
+        "encoder_q.graph_layers.0.atts": torch.zeros(1, 3, 20, 20),
+        "encoder_q.graph_layers.0.pes.pe": torch.zeros(1, 4, 50, 20),
+    }
+    loaded = load_official(saved({**published_state(dsta), **constants}, tmp_path))
+    assert not loaded.training and same(loaded, dsta)
+    assert loaded.skeleton == SKELETONS["kinect20"] and loaded.feature_dim == dsta.feature_dim
+
+
+@pytest.mark.parametrize("wrapped", ["", "module."])
+@pytest.mark.parametrize("listed", [True, False])
+def test_every_spelling_is_read(encoder: STGCN, dsta: DSTA, tmp_path: Path, listed: bool, wrapped: str) -> None:
+    state = published_state(encoder, f"{wrapped}encoder_q.", importances_in_a_list=listed)
+    assert same(load_official(saved(state, tmp_path)), encoder)
+    assert same(load_official(saved(published_state(dsta, f"{wrapped}encoder_q."), tmp_path)), dsta)
+
+
+def test_of_three_streams_the_joints_unless_told_otherwise(tmp_path: Path) -> None:
+    prefixes = {"joint": "encoder_q.", "motion": "encoder_q_motion.", "bone": "encoder_q_bone."}
+    encoders = {stream: STGCN("kinect20", 2, init="pytorch") for stream in prefixes}
+    state = {}
+    for stream, prefix in prefixes.items():
+        state |= published_state(encoders[stream], prefix, importances_in_a_list=True)
+    assert same(load_official(saved(state, tmp_path)), encoders["joint"])
+    for stream, encoder in encoders.items():
+        assert same(encoder_from_published(state, "weights.pt", stream), encoder)
+    alone = published_state(encoders["bone"])  # a file of one stream does not say which
+    assert same(encoder_from_published(alone, "weights.pt", "bone"), encoders["bone"])
 
 
 def test_a_path_may_be_text(state: dict[str, Any], tmp_path: Path) -> None:
@@ -102,6 +158,32 @@ def test_no_file(tmp_path: Path) -> None:
 def test_no_stgcn_at_all(state: dict[str, Any], tmp_path: Path, key: str) -> None:
     del state[key]
     with pytest.raises(ValueError, match=f"holds no published ST-GCN weights: {key} is missing"):
+        load_official(saved(state, tmp_path))
+
+
+@pytest.mark.parametrize("key", ["encoder_q.graph_layers.0.attention0s", "encoder_q.proj.weight"])
+def test_no_dsta_at_all(dsta: DSTA, tmp_path: Path, key: str) -> None:
+    state = published_state(dsta)
+    del state[key]
+    with pytest.raises(ValueError, match=f"holds no published DSTA weights: {key} is missing"):
+        load_official(saved(state, tmp_path))
+
+
+@pytest.mark.parametrize("content", [{}, {"layer.weight": torch.ones(2)}, {"encoder_q.A": 3, 7: torch.ones(2)}])
+def test_weights_of_something_else(tmp_path: Path, content: dict[Any, Any]) -> None:
+    with pytest.raises(ValueError, match=r"holds no published weights: no tensor in it is named encoder_q\."):
+        load_official(saved(content, tmp_path))
+
+
+def test_what_does_not_fit_is_named_as_the_file_does(encoder: STGCN, dsta: DSTA, tmp_path: Path) -> None:
+    state = published_state(encoder, "encoder_q_bone.", importances_in_a_list=True)
+    del state["encoder_q_bone.edge_importance.2"]
+    with pytest.raises(ValueError, match=r"lacks 1 of \d+ tensors: encoder_q_bone\.edge_importance\.2$"):
+        encoder_from_published(state, "weights.pt", "bone")
+    state = published_state(dsta) | {"encoder_q.graph_layers.7.alphas": torch.ones(1, 2, 1, 1)}
+    with pytest.raises(
+        ValueError, match=r"graph_layers\.7\.alphas has shape \(1, 2, 1, 1\), DSTA needs \(1, 3, 1, 1\)"
+    ):
         load_official(saved(state, tmp_path))
 
 

@@ -1,15 +1,16 @@
-"""Verbs that measure a trained encoder on a benchmark."""
+"""Verbs that measure a trained encoder on a benchmark without changing it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hiclr.cli.console import progress
 from hiclr.cli.results import features, report
 from hiclr.data.module import SkeletonData
-from hiclr.evaluation import linear_probe, nearest_neighbours
+from hiclr.evaluation import FeatureBank, average_precision, held_out, linear_probe, nearest_neighbours
 from hiclr.functional import Stream
 
 
@@ -20,9 +21,10 @@ def linear(
     out: Path | None = None,
     epochs: int = 100,
     lr: float = 3.0,
-    lr_drop: float = 0.8,
+    lr_drops: Sequence[float] = (0.8,),
     batch_size: int = 128,
     standardize: bool = False,
+    validation: float = 0.0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Trains a linear classifier on the frozen features: "linear evaluation", "unsupervised".
@@ -32,40 +34,66 @@ def linear(
     Args:
         checkpoint: a run's folder, a `.ckpt` of it, or published weights (`.pt`).
         data: prepared folder and benchmark.
-        stream: what published weights were trained on; our own checkpoints know theirs.
-        out: folder for the result; the checkpoint's when not given.
+        stream: which of the encoders of a checkpoint that holds several; what published weights were trained on.
+        out: folder for the result; the checkpoint's when not given (with several encoders: the stream's in it).
         epochs: passes over the training features.
         lr: learning rate (published: 3).
-        lr_drop: share of the epochs after which the learning rate falls to a tenth.
+        lr_drops: shares of the epochs after which the learning rate falls to a tenth (published: 0.8; transformer:
+            0.3 and 0.8).
         batch_size: features in a step.
         standardize: give every feature mean 0 and deviation 1 on the training side first. Not published;
             it makes the probe blind to the scale of the features.
-        seed: of the classifier's weights and the order.
+        validation: share of each class of the training side that a second probe does not learn from and scores, so
+            that `ensemble` can choose its weights there. The result itself does not change.
+        seed: of the classifier's weights, the order, and what is held out.
 
     Returns:
         The result, as saved in `linear-<benchmark>.json`.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: for settings that cannot work, or an encoder that does not fit the data.
     """
+    if not all(0 <= drop <= 1 for drop in lr_drops):
+        raise ValueError(f"lr_drops are shares of the epochs, from 0 to 1, got {list(lr_drops)}")
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation is a share of the training side, from 0 to below 1, got {validation}")
     trained, train_bank, test_bank = features(checkpoint, data, stream)
-    if standardize:
-        train_bank, test_bank = train_bank.standardised(train_bank), test_bank.standardised(train_bank)
-    result = linear_probe(
-        train_bank,
-        test_bank,
-        data.folder.num_classes,
+    probe = partial(
+        linear_probe,
+        classes=data.folder.num_classes,
         epochs=epochs,
         lr=lr,
-        lr_drop_epoch=round(lr_drop * epochs),
+        lr_drop_epochs=[round(drop * epochs) for drop in lr_drops],
         batch_size=batch_size,
         seed=seed,
-        progress=progress("Linear probe"),
     )
-    figures = {
+    result = probe(*_scaled(train_bank, test_bank, standardize), progress=progress("Linear probe"))
+    figures: dict[str, Any] = {
         "top1_last_epoch": result.scores.top1,
         "top1_best_on_test": result.top1_best_on_test,
         "top1_by_epoch": result.top1_by_epoch,
     }
-    settings = {"epochs": epochs, "lr": lr, "lr_drop": lr_drop, "batch_size": batch_size, "standardize": standardize}
-    return report("linear", trained, data, out, figures, result.scores, {**settings, "seed": seed})
+    validated = None
+    if validation:
+        held = held_out(train_bank.labels, validation, seed)
+        sides = _scaled(train_bank.where(~held), train_bank.where(held), standardize)
+        validated = probe(*sides, progress=progress("Probe to validate")).scores
+        figures |= {"validation_top1": validated.top1, "validation_sequences": len(validated.labels)}
+    settings = {
+        "epochs": epochs,
+        "lr": lr,
+        "lr_drops": list(lr_drops),
+        "batch_size": batch_size,
+        "standardize": standardize,
+        "validation": validation,
+        "seed": seed,
+    }
+    return report("linear", trained, data, out, figures, result.scores, settings, validation=validated)
+
+
+def _scaled(train: FeatureBank, test: FeatureBank, standardize: bool) -> tuple[FeatureBank, FeatureBank]:
+    return (train.standardised(train), test.standardised(train)) if standardize else (train, test)
 
 
 def knn(
@@ -75,19 +103,34 @@ def knn(
     out: Path | None = None,
     k: Sequence[int] = (1, 5, 10, 20, 40),
 ) -> dict[str, Any]:
-    """Lets the nearest training sequences vote: cosine neighbours of the frozen features.
+    """Searches the training side for the like of each test sequence: nearest neighbours vote, and retrieval.
+
+    Nearness is the cosine of frozen features. Retrieval is measured as mean average precision ("retrieval mAP"):
+    sequences of the same class should come first.
 
     Args:
         checkpoint: a run's folder, a `.ckpt` of it, or published weights (`.pt`).
         data: prepared folder and benchmark.
-        stream: what published weights were trained on; our own checkpoints know theirs.
-        out: folder for the result; the checkpoint's when not given.
+        stream: which of the encoders of a checkpoint that holds several; what published weights were trained on.
+        out: folder for the result; the checkpoint's when not given (with several encoders: the stream's in it).
         k: how many neighbours vote; the first is the headline.
 
     Returns:
-        The result, as saved in `knn-<benchmark>.json`.
+        The result, as saved in `knn-<benchmark>.json`. `retrieval_left_out` counts test sequences of classes that
+        the training side lacks: they are no queries.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: for a k that cannot be, or an encoder that does not fit the data.
     """
     trained, train_bank, test_bank = features(checkpoint, data, stream)
     by_k = nearest_neighbours(train_bank, test_bank, data.folder.num_classes, k)
-    figures = {"top1": by_k[k[0]].top1, "top1_by_k": {k: scores.top1 for k, scores in by_k.items()}}
+    precision = average_precision(train_bank, test_bank, progress("Retrieval"))
+    known = precision[~precision.isnan()]
+    figures = {
+        "top1": by_k[k[0]].top1,
+        "top1_by_k": {k: scores.top1 for k, scores in by_k.items()},
+        "retrieval_map": 100 * known.mean().item() if len(known) else None,
+        "retrieval_left_out": len(precision) - len(known),
+    }
     return report("knn", trained, data, out, figures, by_k[k[0]], {"k": list(k)})

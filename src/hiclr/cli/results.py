@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from hiclr.cli.console import console, progress
 from hiclr.data.module import SkeletonData
+from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import TrainedEncoder, load_encoder
+from hiclr.encoders.transfer import carried_over, estimate_statistics, graph_norms, graph_tensors, same_joints
 from hiclr.evaluation import FeatureBank, Scores, encode
 from hiclr.functional import Stream, to_stream
 from hiclr.provenance import describe_data, file_hash, provenance, write_json
+
+SCORES, VALIDATION_SCORES = "scores", "validation-scores"
 
 
 def features(
@@ -23,33 +30,66 @@ def features(
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
-        ValueError: if the encoder does not fit the data, or no benchmark is chosen.
+        ValueError: if the encoder does not fit the data or has diverged, or no benchmark is chosen.
     """
     trained = load_encoder(checkpoint, stream)
-    check_joints(trained, data)
-    if data.benchmark is None:
-        raise ValueError(f"evaluation needs a benchmark: choose one of {', '.join(data.folder.benchmarks)}")
-    sides = [data.train_rows, data.folder.indices(data.benchmark, "test")]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    sides = {"train": data.train_rows, "test": data.test_rows}
+    encoder = fitted(trained, data)
     banks = []
-    for side, rows in zip(("train", "test"), sides, strict=True):
-        loader = data.batches(rows)
-        bar = progress(f"Features of the {side} side")
-        batches = (to_stream(x, trained.stream, data.skeleton.parents) for x in bar(loader))
-        samples = data.folder.samples.iloc[rows]
-        labels = torch.from_numpy(samples["label"].to_numpy("int64", copy=True))
-        banks.append(FeatureBank(tuple(samples["name"]), encode(trained.encoder, batches, device), labels))
+    for side, rows in sides.items():
+        batches = _batches(data, rows, trained.stream, f"Features of the {side} side")
+        names = tuple(data.folder.samples["name"].iloc[rows])
+        banks.append(FeatureBank(names, encode(encoder, batches, _device()), data.labels(rows)))
+    if not all(bank.features.isfinite().all() for bank in banks):
+        raise ValueError(f"{trained.path} gives features that are no finite numbers: its training has diverged")
     return trained, banks[0], banks[1]
 
 
-def check_joints(trained: TrainedEncoder, data: SkeletonData) -> None:
-    """ValueError unless the encoder was trained on as many joints as the data has."""
-    ours, theirs = trained.encoder.skeleton, data.skeleton
-    if ours.num_joints != theirs.num_joints:
-        raise ValueError(
-            f"{trained.path} was trained on {ours.num_joints} joints ({ours.name}), {data.folder.root} has "
-            f"{theirs.num_joints} ({theirs.name}): evaluate on data with the same joints"
-        )
+def fitted(trained: TrainedEncoder, data: SkeletonData) -> Encoder:
+    """The encoder for the joints of the data: as it is, or carried over from another skeleton, which is then said.
+
+    Batch norms of new joints get their statistics from the training side, without labels.
+
+    Raises:
+        ValueError: if it cannot be carried over.
+    """
+    encoder, re_made = carried_over(trained.encoder, data.skeleton)
+    if graph_norms(encoder) and re_made:
+        batches = _batches(data, data.train_rows, trained.stream, "Statistics of the new joints")
+        estimate_statistics(encoder, batches, _device())
+    moved = transfer(trained, data)
+    if moved is not None:
+        here, there = (", ".join(filter(None, moved[place].values())) for place in ("from", "to"))
+        anew = f", made anew for the joints: {', '.join(re_made)}" if re_made else ""
+        sentence = f"Transfer from {here} to {there}: {moved['carried_over']} carried over{anew}"
+        console.print(sentence, markup=False, highlight=False)
+    return encoder
+
+
+def transfer(trained: TrainedEncoder, data: SkeletonData) -> dict[str, Any] | None:
+    """From where to where an encoder goes and what goes along, for the result; None where it stays at home."""
+    encoder, corpus = trained.encoder, trained.run.get("data", {}).get("corpus")
+    stays = same_joints(encoder.skeleton, data.skeleton)
+    if stays and corpus in (None, data.folder.about["corpus"]):
+        return None
+    of_graph = {} if stays else graph_tensors(encoder)
+    weights = dict(encoder.named_parameters())
+    kept = sum(weight.numel() for name, weight in weights.items() if name not in of_graph)
+    return {
+        "from": {"corpus": corpus, "skeleton": encoder.skeleton.name},
+        "to": {"corpus": data.folder.about["corpus"], "skeleton": data.skeleton.name},
+        "carried_over": f"{kept:,} of {sum(weight.numel() for weight in weights.values()):,} weights",
+        "re_made": [] if stays else list(encoder.graph_tensors),
+    }
+
+
+def _batches(data: SkeletonData, rows: NDArray[np.int64], stream: Stream, what: str) -> Iterator[Tensor]:
+    """Some rows in a stream, under a progress bar."""
+    return (to_stream(x, stream, data.skeleton.parents) for x in progress(what)(data.batches(rows)))
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def result_folder(trained: TrainedEncoder, out: Path | None) -> Path:
@@ -67,6 +107,7 @@ def report(
     scores: Scores,
     settings: Mapping[str, Any],
     name: str | None = None,
+    validation: Scores | None = None,
 ) -> dict[str, Any]:
     """Saves a result with all that repeats it, prints its figures, returns it.
 
@@ -80,7 +121,9 @@ def report(
         settings: of the protocol.
         name: the first part of the files' names, `<name>-<benchmark>.json` and `<name>-<benchmark>-scores.npz`;
             the protocol when not given.
+        validation: scores of a held-out share of the training side, for `ensemble` to choose weights by.
     """
+    moved = transfer(trained, data)
     result = {
         "protocol": protocol,
         **figures,
@@ -94,9 +137,11 @@ def report(
         "test_sequences": len(scores.labels),
         "checkpoint": {"path": str(trained.path), "sha256": file_hash(trained.path), "epochs": trained.epochs},
         "pretraining": dict(trained.run),
+        **({} if moved is None else {"transfer": moved}),
         **provenance(),
     }
-    save(result, scores, result_folder(trained, out) / f"{name or protocol}-{data.benchmark}.json")
+    path = result_folder(trained, out) / f"{name or protocol}-{data.benchmark}.json"
+    save(result, path, {SCORES: scores} | ({VALIDATION_SCORES: validation} if validation else {}))
     return result
 
 
@@ -110,10 +155,11 @@ def by_class(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def save(result: Mapping[str, Any], scores: Scores, path: Path) -> None:
-    """Writes a result to `path`, its scores beside it, and prints its figures."""
+def save(result: Mapping[str, Any], path: Path, scores: Mapping[str, Scores]) -> None:
+    """Writes a result to `path` and scores beside it, each under its kind, and prints the result's figures."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scores.save(scores_path(path))
+    for kind, one in scores.items():
+        one.save(scores_path(path, kind))
     write_json(path, result)  # last: where there is a result, it is whole
     for name, figure in result.items():
         if isinstance(figure, float) and name != "chance":
@@ -122,6 +168,6 @@ def save(result: Mapping[str, Any], scores: Scores, path: Path) -> None:
     console.print(f"Result saved in {path}")
 
 
-def scores_path(result: Path, kind: str = "scores") -> Path:
+def scores_path(result: Path, kind: str = SCORES) -> Path:
     """Where the scores of a result lie."""
     return result.with_name(f"{result.stem}-{kind}.npz")

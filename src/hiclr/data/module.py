@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from hiclr.data.folder import PreparedFolder
 from hiclr.skeleton import Skeleton
+
+Batch = TypeVar("Batch")
 
 
 @final
@@ -55,21 +57,51 @@ class SkeletonData(LightningDataModule):
                 f"batch_size {self.batch_size} is larger than the {len(self.train_rows)} training sequences of "
                 f"{self.folder.root}: set --data.batch_size to at most that"
             )
-        return self._loader(self.train_rows, shuffle=True)
+        return _loader(_Rows(self.folder.sequences, self.train_rows), self.batch_size, shuffle=True, drop_last=True)
 
     def batches(self, rows: NDArray[np.int64]) -> DataLoader[Tensor]:
         """Batches x (N, 3, T, V, M) of some rows, all of them, in order."""
-        return self._loader(rows, shuffle=False)
+        return _loader(_Rows(self.folder.sequences, rows), self.batch_size)
 
-    def _loader(self, rows: NDArray[np.int64], shuffle: bool) -> DataLoader[Tensor]:
-        return DataLoader(
-            _Rows(self.folder.sequences, rows),
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=shuffle,
-            collate_fn=_as_is,
-            pin_memory=torch.cuda.is_available(),
-        )
+    @property
+    def test_rows(self) -> NDArray[np.int64]:
+        """Rows of the test side.
+
+        Raises:
+            ValueError: no benchmark is chosen.
+        """
+        if self.benchmark is None:
+            raise ValueError(f"evaluation needs a benchmark: choose one of {', '.join(self.folder.benchmarks)}")
+        return self.folder.indices(self.benchmark, "test")
+
+    def labels(self, rows: NDArray[np.int64]) -> Tensor:
+        """Labels (N,) int64 of some rows."""
+        return torch.from_numpy(self.folder.samples["label"].to_numpy("int64")[rows])
+
+    def labelled_rows(self, fraction: float, seed: int) -> NDArray[np.int64]:
+        """The rows of the training side whose labels may be used: of each class its share, at least one row.
+
+        With the same seed, the rows of a smaller share are among those of a larger one.
+
+        Args:
+            fraction: of the n rows of a class, round(fraction * n) are drawn.
+            seed: of the draw.
+
+        Raises:
+            ValueError: if the fraction does not lie above 0 and up to 1.
+        """
+        if not 0 < fraction <= 1:
+            raise ValueError(f"label_fraction must lie above 0 and up to 1, got {fraction}")
+        drawn = np.random.default_rng(seed).permutation(self.train_rows)
+        labels = self.labels(drawn).numpy()
+        by_class = [drawn[labels == label] for label in np.unique(labels)]
+        return np.sort(np.concatenate([rows[: max(1, round(fraction * len(rows)))] for rows in by_class]))
+
+    def labelled_batches(self, rows: NDArray[np.int64], batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Shuffled batches of some rows, all of them: x (N, 3, T, V, M) and labels (N,) int64."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        return _loader(_LabelledRows(self.folder.sequences, rows, self.labels(rows)), batch_size, shuffle=True)
 
     def _all_rows(self) -> NDArray[np.int64]:
         return np.arange(len(self.folder.samples))
@@ -87,6 +119,33 @@ class _Rows(Dataset[Tensor]):
 
     def __getitems__(self, indices: list[int]) -> Tensor:
         return torch.from_numpy(self.sequences[self.rows[indices]])
+
+
+class _LabelledRows(Dataset[tuple[Tensor, Tensor]]):
+    """The same with a label for each row."""
+
+    def __init__(self, sequences: NDArray[np.float32], rows: NDArray[np.int64], labels: Tensor) -> None:
+        self.sequences = _Rows(sequences, rows)
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        return self.sequences.__getitems__(indices), self.labels[indices]
+
+
+def _loader(
+    dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, drop_last: bool = False
+) -> DataLoader[Batch]:
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        collate_fn=_as_is,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def _as_is(batch: Any) -> Any:

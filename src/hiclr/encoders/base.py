@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -22,7 +22,13 @@ class Encoder(nn.Module, abc.ABC):
         skeleton: the joints the encoder is built for.
         feature_dim: D.
         settings: all other arguments of the class, so that a checkpoint can rebuild it.
+
+    Attributes:
+        graph_tensors: names, as shell-style patterns, of the parameters and buffers that depend on the joints. An
+            encoder that moves to another skeleton makes these anew and takes all others along.
     """
+
+    graph_tensors: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, skeleton: Skeleton, feature_dim: int, settings: dict[str, Any]) -> None:
         super().__init__()

@@ -92,8 +92,11 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
     content = read_safely(file)
     if CHECKPOINT_KEY not in content:
         stream = stream or "joint"
-        return TrainedEncoder(file, encoder_from_published(content, file), stream, (stream,), None, {})
+        return TrainedEncoder(file, encoder_from_published(content, file, stream), stream, (stream,), None, {})
     known = content[CHECKPOINT_KEY]
+    lost = [part for part in ("encoder", "weights", "epochs", "run") if part not in known]
+    if lost:
+        raise ValueError(f"{file} does not say its {' and '.join(lost)}: it was written by another version of hiclr")
     weights: Mapping[Stream, str] = known["weights"]
     stream = _choose(stream, tuple(weights), file)
     encoder = _build(known["encoder"])

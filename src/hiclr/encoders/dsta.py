@@ -34,6 +34,8 @@ class DSTA(Encoder):
         width: channels of the first block; features have 8 times as many (32 -> D = 256).
     """
 
+    graph_tensors = ("blocks.*.attention.global_map", "blocks.*.attention.encoding")
+
     def __init__(
         self,
         skeleton: str | Skeleton | Mapping[str, Any] = "ntu25",
@@ -60,11 +62,11 @@ class DSTA(Encoder):
     def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
         """x (N, 3, T, V, M) -> (N, D, T/4, V, M)."""
         self.check_joints(x)
-        n, _, _, _, m = x.shape
+        n, *_, m = x.shape
         x = self.input_map(x.movedim(-1, 1).flatten(0, 1))
         for block in self.blocks:
             x = block(x, edges)
-        return x.unflatten(0, (n, m)).movedim(1, -1)
+        return x.view(n, m, *x.shape[1:]).movedim(1, -1)
 
 
 class _Block(nn.Module):
@@ -88,7 +90,7 @@ class _Block(nn.Module):
         attention = self.attention(x)
         if edges is not None:
             attention = edges(attention, attention.mean((2, 3), keepdim=True))
-        y = torch.einsum("bctu,bsuv->bsctv", x, attention).flatten(1, 2)
+        y = torch.cat([(x.flatten(1, 2) @ head).view_as(x) for head in attention.unbind(1)], dim=1)
         y = F.leaky_relu(self.mix(y) + self.mix_residual(x), _SLOPE)
         # both residuals in space come from the block's input
         y = F.leaky_relu(self.feed_forward(y) + self.feed_forward_residual(x), _SLOPE)

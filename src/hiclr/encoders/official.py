@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from hiclr.encoders.stgcn import STGCN
 from hiclr.skeleton import SKELETONS, Skeleton
 
 _QUERY = "encoder_q"
+_Renames = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]  # beginnings of names: ours, theirs
 
 
 class _Published(NamedTuple):
@@ -26,7 +27,7 @@ class _Published(NamedTuple):
     joints: tuple[str, int]  # a tensor whose last dimension is V, and how many dimensions it has
     width: tuple[str, int]  # a tensor whose first dimension is the width, and how many it has
     build: Callable[[Skeleton, int], Encoder]
-    renames: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+    renames: _Renames
 
 
 _STGCN = _Published(
@@ -96,18 +97,15 @@ def encoder_from_published(content: Mapping[str, Any], path: str | Path, stream:
     Args:
         content: the state dict.
         path: where it came from.
-        stream: whose encoder, where the file holds one for each of several (CrosSCLR); else the only one is it.
+        stream: whose encoder, where the file holds several (CrosSCLR); else there is but one.
 
     Raises:
         ValueError: as `load_official`.
     """
-    plain = {str(key).removeprefix("module."): value for key, value in content.items()}  # left by DataParallel
-    own = f"{_QUERY}_{stream}."
-    prefix = own if any(key.startswith(own) for key in plain) else f"{_QUERY}."
-    tensors = {key: value for key, value in plain.items() if key.startswith(prefix) and isinstance(value, Tensor)}
-    state = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    kinds = (_DSTA, _STGCN_WITH_LIST, _STGCN)
-    known = next(kind for kind in kinds if kind is _STGCN or any(key.startswith(kind.sign) for key in state))
+    prefix, state = _tensors_of(content, stream)
+    if not state:
+        raise ValueError(f"{path} holds no published weights: no tensor in it is named {prefix}...")
+    known = next(kind for kind in (_DSTA, _STGCN_WITH_LIST, _STGCN) if any(key.startswith(kind.sign) for key in state))
     for key, dims in (known.joints, known.width):
         if key not in state or state[key].ndim != dims or not state[key].numel():
             raise ValueError(
@@ -150,6 +148,16 @@ def read_safely(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _tensors_of(content: Mapping[str, Any], stream: str) -> tuple[str, dict[str, Tensor]]:
+    """The tensors of a stream's query encoder, and what was cut off the beginning of their names."""
+    plain = {str(key).removeprefix("module."): value for key, value in content.items()}  # DataParallel's
+    prefix = f"{_QUERY}_{stream}."
+    if not any(key.startswith(prefix) for key in plain):
+        prefix = f"{_QUERY}."
+    own = {key: value for key, value in plain.items() if key.startswith(prefix) and isinstance(value, Tensor)}
+    return prefix, {key.removeprefix(prefix): value for key, value in own.items()}
+
+
 def _skeleton_of(joints: int, path: str | Path) -> Skeleton:
     for skeleton in SKELETONS.values():
         if skeleton.num_joints == joints:
@@ -157,7 +165,7 @@ def _skeleton_of(joints: int, path: str | Path) -> Skeleton:
     raise ValueError(f"{path} was made for {joints} joints, which no known skeleton has ({', '.join(SKELETONS)})")
 
 
-def _published_name(name: str, renames: Iterable[tuple[str, str | Callable[[re.Match[str]], str]]]) -> str:
+def _published_name(name: str, renames: _Renames) -> str:
     for pattern, replacement in renames:
         name = re.sub(f"^{pattern}", replacement, name)
     return name

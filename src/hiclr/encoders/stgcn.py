@@ -31,6 +31,8 @@ class STGCN(Encoder):
             biases 0; "pytorch" keeps PyTorch's defaults, which small corpora need.
     """
 
+    graph_tensors = ("adjacency", "blocks.*.importance", "input_norm.*")
+
     adjacency: Tensor
 
     def __init__(

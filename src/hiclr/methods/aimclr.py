@@ -55,7 +55,7 @@ class AimCLR(Learner):
     ) -> None:
         basic_view, extreme_view = growing_views([basic, extreme], skeleton, stream)
         contrast = Contrast(encoder(skeleton), queue_size, key_momentum, temperature)
-        settings = {"basic": basic_view.names, "extreme": extreme_view.names}
+        settings = {"basic": basic_view.steps, "extreme": extreme_view.steps}
         super().__init__({stream: contrast}, optimizer, lr_drop, settings, mining_start)
         self.basic = basic_view
         self.extreme = extreme_view

@@ -54,7 +54,7 @@ class CrosSCLR(Learner):
     ) -> None:
         (view,) = growing_views([augmentation], skeleton)
         contrasts = {stream: Contrast(encoder(skeleton), queue_size, key_momentum, temperature) for stream in _STREAMS}
-        super().__init__(contrasts, optimizer, lr_drop, {"augmentation": view.names}, mining_start)
+        super().__init__(contrasts, optimizer, lr_drop, {"augmentation": view.steps}, mining_start)
         self.view = view
 
     def training_step(self, x: Tensor, _: int) -> Tensor:

@@ -62,7 +62,7 @@ class HiCLR(Learner):
         views = growing_views(arrangement, skeleton, stream)
         weights = list(losses.branch_weights(len(views), branch_weights))
         settings = {
-            "arrangement": [view.names for view in views],
+            "arrangement": [view.steps for view in views],
             "consistency_weight": consistency_weight,
             "branch_weights": weights,
             "distance": distance,

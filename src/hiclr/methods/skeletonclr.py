@@ -45,7 +45,7 @@ class SkeletonCLR(Learner):
     ) -> None:
         (view,) = growing_views([augmentation], skeleton, stream)
         contrast = Contrast(encoder(skeleton), queue_size, key_momentum, temperature)
-        super().__init__({stream: contrast}, optimizer, lr_drop, {"augmentation": view.names})
+        super().__init__({stream: contrast}, optimizer, lr_drop, {"augmentation": view.steps})
         self.view = view
 
     def training_step(self, x: Tensor, _: int) -> Tensor:

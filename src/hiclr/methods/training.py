@@ -6,6 +6,7 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, checkpoint_path
 from hiclr.encoders.official import read_safely
 from hiclr.methods.base import Learner
+from hiclr.methods.trainee import Trainee
 from hiclr.provenance import write_json
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -40,11 +43,39 @@ def train(
     Raises:
         ValueError: when the data cannot fill a batch, or the checkpoint is of another run or network.
     """
+    watch = CollapseWatch(len(learner.contrast.queue.keys))
+    fit(learner, data.train_dataloader(), out, max_epochs, precision, accelerator, resume, watch)
+
+
+def fit(
+    trainee: Learner | Trainee,
+    batches: DataLoader[Any],
+    out: Path,
+    max_epochs: int,
+    precision: Precision,
+    accelerator: str,
+    resume: Path | None,
+    watch: Callback,
+) -> None:
+    """Trains on batches and leaves `last.ckpt` in `out`.
+
+    Args:
+        trainee: with its `run` filled in.
+        batches: of the training side.
+        out: folder of the run; written to once everything was checked.
+        max_epochs: passes over the batches.
+        precision: of the arithmetic.
+        accelerator: cpu, gpu or auto.
+        resume: the checkpoint to go on from.
+        watch: what looks on; it comes first after every epoch, so that what it logs is kept.
+
+    Raises:
+        ValueError: when the checkpoint is of another run or network.
+    """
     if resume is not None:
-        _check_same_run(learner, max_epochs, resume)
-    data.train_dataloader()  # refuses before anything is written
+        _check_same_run(trainee, max_epochs, resume)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / RUN, learner.run)
+    write_json(out / RUN, trainee.run)
     _quieten()
     trainer = Trainer(
         max_epochs=max_epochs,
@@ -54,14 +85,14 @@ def train(
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         callbacks=[
             _ProgressBar(leave=False),
+            watch,
             EpochLog(out / METRICS),
-            CollapseWatch(len(learner.contrast.queue.keys)),
             ModelCheckpoint(dirpath=out, filename=Path(LAST_CHECKPOINT).stem, enable_version_counter=False),
         ],
         enable_model_summary=False,
         log_every_n_steps=1,
     )
-    trainer.fit(learner, data, ckpt_path=resume, weights_only=True)
+    trainer.fit(trainee, batches, ckpt_path=resume, weights_only=True)
     trainer.save_checkpoint(out / LAST_CHECKPOINT)
 
 
@@ -96,9 +127,10 @@ class EpochLog(Callback):
         self._start, self._sequences = time.perf_counter(), 0
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Tensor, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._sequences += len(batch)
+        x: Tensor = batch[0] if isinstance(batch, tuple | list) else batch  # with labels or without
+        self._sequences += len(x)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         rate = self._sequences / (time.perf_counter() - self._start)
@@ -147,13 +179,13 @@ class CollapseWatch(Callback):
             )
 
 
-def _check_same_run(learner: Learner, max_epochs: int, resume: Path) -> None:
+def _check_same_run(trainee: Learner | Trainee, max_epochs: int, resume: Path) -> None:
     ours = read_safely(resume).get(CHECKPOINT_KEY)
     if ours is None:
         raise ValueError(f"{resume} holds no training state to go on from, only weights")
     if ours["epochs"] > max_epochs:
         raise ValueError(f"{resume} was trained for {ours['epochs']} epochs already: max_epochs {max_epochs} is less")
-    before, now = _fixed(ours["run"]), _fixed(learner.run)
+    before, now = _fixed(ours["run"]), _fixed(trainee.run)
     for name in now:
         if before.get(name) != now[name]:
             raise ValueError(f"{resume} was trained with {name} {before.get(name)}, not {now[name]}: use the same")
@@ -162,7 +194,15 @@ def _check_same_run(learner: Learner, max_epochs: int, resume: Path) -> None:
 def _fixed(run: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run that must not change when it goes on; its data may have moved."""
     data = {name: value for name, value in run["data"].items() if name != "root"}
-    return {"data": data, **{name: run[name] for name in ("batch_size", "seed", "precision")}, **run["learner"]}
+    return _flat({"data": data, **{name: run[name] for name in ("batch_size", "seed", "precision")}, **run["learner"]})
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings within settings by dotted names, so that a message can name the one that differs."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
 
 
 def _quieten() -> None:

@@ -1,0 +1,72 @@
+"""What Lightning trains here, with labels or without: optimizer and schedule, a whole checkpoint."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torch.optim import Optimizer
+
+from hiclr.encoders.checkpoint import CHECKPOINT_KEY
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class Trainee(LightningModule, abc.ABC):
+    """A network with its optimizer, whose checkpoint is whole: a run that goes on equals one that never stopped.
+
+    Args:
+        optimizer: makes the optimizer of the parameters.
+    """
+
+    def __init__(self, optimizer: OptimizerFactory) -> None:
+        super().__init__()
+        self.make_optimizer = optimizer
+        self.settings: dict[str, Any] = {}  # what must not change when a run goes on
+        self.epochs_trained = 0
+        self.run: dict[str, Any] = {}  # settings of the run, for the checkpoint
+
+    @abc.abstractmethod
+    def description(self) -> dict[str, Any]:
+        """What rebuilds the encoder from the checkpoint, see `describe`."""
+
+    @abc.abstractmethod
+    def lr_factor(self, epoch: int) -> float:
+        """What the learning rate is multiplied by in an epoch, counted from 0."""
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimizer of everything that wants a gradient."""
+        optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Sets the learning rate from the epoch alone, so that a resumed or prolonged run has the right one."""
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["initial_lr"] * self.lr_factor(self.current_epoch)
+
+    def on_train_epoch_end(self) -> None:
+        """Counts the epoch, for the checkpoint."""
+        self.epochs_trained = self.current_epoch + 1
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what rebuilds the encoder, what is known of the run, and the state of chance."""
+        checkpoint[CHECKPOINT_KEY] = {
+            **self.description(),
+            "epochs": self.epochs_trained,
+            "run": self.run,
+            "random_states": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the state of chance up where the checkpoint left it."""
+        ours = checkpoint[CHECKPOINT_KEY]
+        self.epochs_trained = ours["epochs"]
+        torch.set_rng_state(ours["random_states"]["cpu"])
+        if len(ours["random_states"]["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(ours["random_states"]["cuda"])
