@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -54,6 +54,17 @@ class PerJoint(Encoder):
     def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
         features: Tensor = self.map(x.movedim(1, -1))
         return features.movedim(-1, 1)
+
+
+class Watched(PerJoint):
+    """Remembers of every call, by query or key, what was made of the edges of its two layers."""
+
+    calls: ClassVar[list[tuple[Tensor, Tensor] | None]] = []
+
+    def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
+        full = torch.ones(len(x), 1, 30, 30)
+        self.calls.append(None if edges is None else (edges(full, 1.0), edges(full, 1.0)))
+        return super().feature_map(x, edges)
 
 
 class Handed(nn.Module):

@@ -184,6 +184,9 @@ def slow_adain(x: Array, style: Array, per_frame: bool) -> Array:
     for n, c, m in np.ndindex(len(x), 3, x.shape[4]):
         if not body_is_there(x, n, m):
             continue
+        if not body_is_there(style, n, m):
+            out[n, c, :, :, m] = x[n, c, :, :, m]
+            continue
         for t in frames:
             content, other = x[n, c, t, :, m], style[n, c, t, :, m]
             deviation = math.sqrt(content.var(ddof=1) + 1e-5)
@@ -237,6 +240,8 @@ def test_mask_joints_equals_the_loop(x: Tensor, absent_bodies: bool, value: floa
 @pytest.mark.parametrize(("dims", "per_frame"), [((2, 3), False), ((3,), True)])
 def test_adain_equals_the_loop(x: Tensor, dims: tuple[int, ...], per_frame: bool) -> None:
     style = x.roll(1, 0) * 3 + 2
+    style[1, ..., 0] = 0  # nobody is there to be imitated
+    assert functional.present(style).view(N, M).tolist() == [[True, True], [False, True], [True, True]]
     close(functional.adain(x, style, dims), slow_adain(x.numpy(), style.numpy(), per_frame))
 
 

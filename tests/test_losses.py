@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hiclr.losses import hierarchical_consistency, info_nce, nearest_positives, similarity_logits
+from hiclr.losses import (
+    Distance,
+    branch_weights,
+    cross_stream_nce,
+    hierarchical_consistency,
+    info_nce,
+    nearest_positives,
+    similarity_logits,
+)
 
 N, D, K = 5, 8, 13
 Array = NDArray[np.float64]
@@ -151,6 +160,69 @@ def test_number_of_weights_is_checked(count: int, weights: list[float]) -> None:
         hierarchical_consistency(levels(count), weights)
 
 
+def test_branch_weights_are_ones_unless_given() -> None:
+    assert branch_weights(1) == [] and branch_weights(3) == [1.0, 1.0] and branch_weights(3, [0.3, 0.2]) == [0.3, 0.2]
+
+
+# --- the distances it is compared with ------------------------------------------------------------
+
+
+def apart(p: Array, q: Array, distance: Distance) -> float:
+    """From the weaker level's p to the stronger one's q."""
+    if distance == "squared":
+        return sum((a - b) ** 2 for a, b in zip(p, q, strict=True))
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 0.3]])
+@pytest.mark.parametrize("distance", ["kl", "squared"])
+def test_symmetric_consistency_equals_the_loop(distance: Distance, weights: list[float] | None) -> None:
+    logits = levels(3)
+    slow = 0.0
+    for i, weight in enumerate(weights or [1.0, 1.0]):
+        for weaker, stronger in zip(logits[i].numpy(), logits[i + 1].numpy(), strict=True):
+            slow += weight * apart(softmax(weaker), softmax(stronger), distance) / N
+    assert hierarchical_consistency(logits, weights, distance, symmetric=True).item() == pytest.approx(slow, rel=1e-12)
+
+
+def gradients(a: Array, b: Array, distance: Distance) -> tuple[Array, Array]:
+    """Of one row of logits of the weaker and of the stronger level, by hand; J is the softmax's derivative."""
+    p, q = softmax(a), softmax(b)
+    by_p, by_q = (2 * (p - q), 2 * (q - p)) if distance == "squared" else (np.log(p / q) + 1, -p / q)
+    through_p, through_q = (np.diag(share) - np.outer(share, share) for share in (p, q))
+    return through_p @ by_p, through_q @ by_q
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("distance", ["kl", "squared"])
+def test_only_the_symmetric_one_teaches_the_weaker_level(distance: Distance, symmetric: bool) -> None:
+    weaker, stronger = (level.requires_grad_() for level in levels(2))
+    hierarchical_consistency([weaker, stronger], distance=distance, symmetric=symmetric).backward()
+    rows = [gradients(*pair, distance) for pair in zip(weaker.detach().numpy(), stronger.detach().numpy(), strict=True)]
+    by_weaker, by_stronger = (np.stack(parts) / N for parts in zip(*rows, strict=True))
+    assert stronger.grad is not None
+    np.testing.assert_allclose(stronger.grad, by_stronger, rtol=1e-9, atol=1e-15)
+    if symmetric:
+        assert weaker.grad is not None and weaker.grad.abs().max() > 0.01
+        np.testing.assert_allclose(weaker.grad, by_weaker, rtol=1e-9, atol=1e-15)
+    else:
+        assert weaker.grad is None
+
+
+@pytest.mark.parametrize(("distance", "symmetric"), [("squared", False), ("squared", True), ("kl", True)])
+def test_agreement_costs_nothing(distance: Distance, symmetric: bool) -> None:
+    weaker, other = levels(2)
+    cost = hierarchical_consistency([weaker, weaker + 5], None, distance, symmetric)
+    torch.testing.assert_close(cost, torch.zeros_like(cost))
+    assert hierarchical_consistency([weaker, other], None, distance, symmetric) > 0.1
+
+
+def test_an_unknown_distance_names_the_known_ones() -> None:
+    unknown: Any = "cosine"
+    with pytest.raises(ValueError, match="unknown distance 'cosine': choose one of kl, squared"):
+        hierarchical_consistency(levels(2), distance=unknown)
+
+
 # --- nearest neighbours ---------------------------------------------------------------------------
 
 
@@ -184,3 +256,32 @@ def test_mining_passes_no_gradient() -> None:
     assert positives.dtype == torch.bool and not positives.requires_grad
     info_nce(logits[0], positives).backward()
     assert logits[0].grad is not None and logits[1].grad is None
+
+
+# --- across streams -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_cross_stream_nce_equals_the_loop(temperature: float) -> None:
+    """From embeddings: s_u = z_u . m_u; context s_u * s_v; positives: key, nearest of s_v, and its place in both."""
+    ours, theirs = (
+        [normalize(draw(size, D, seed=10 * stream + i)) for i, size in enumerate((N, N, K))] for stream in (1, 2)
+    )
+    slow = 0.0
+    for n in range(N):
+        (own, key), similar = (part[n].numpy() for part in ours[:2]), ours[2].numpy()
+        to_mine = [float(own @ memory) for memory in similar]
+        to_theirs = [float(theirs[0][n].numpy() @ memory) for memory in theirs[2].numpy()]
+        nearest = int(np.argmax(to_theirs))
+        context = [mine * other for mine, other in zip(to_mine, to_theirs, strict=True)]
+        p = softmax(np.array([float(own @ key), *to_mine, *context]) / temperature)
+        slow += -sum(math.log(p[j]) for j in (0, 1 + nearest, 1 + K + nearest)) / 3 / N
+    logits, other = (similarity_logits(*stream, temperature) for stream in (ours, theirs))
+    assert cross_stream_nce(logits, other, temperature).item() == pytest.approx(slow, rel=1e-12)
+
+
+def test_cross_stream_nce_does_not_ask_the_other_streams_key() -> None:
+    logits, other = levels(2)
+    changed = other.clone()
+    changed[:, 0] = 50
+    assert cross_stream_nce(logits, changed, 1.0) == cross_stream_nce(logits, other, 1.0)

@@ -1,9 +1,8 @@
-"""Chance: a contract that every transform keeps, what each one draws, and how views grow."""
+"""Chance: a contract that every transform keeps, and what each one draws. (Edges: test_edges; views: test_views.)"""
 
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -13,22 +12,21 @@ import torch
 from torch import Tensor
 
 from hiclr import functional, transforms
-from hiclr.functional import Stream
-from hiclr.skeleton import SKELETONS, Skeleton
+from hiclr.skeleton import SKELETONS
 from hiclr.transforms import (
-    AUGMENTATION_SETS,
     AxisMask,
+    DropAddEdges,
     GaussianBlur,
     GaussianNoise,
+    Params,
     RandomMask,
     Rotate,
     Shear,
+    SkeletonAdaIN,
     SpatialFlip,
     TemporalCrop,
     TimeReverse,
     Transform,
-    View,
-    growing_views,
 )
 
 N, T, V, M = 6, 12, 25, 2
@@ -55,6 +53,24 @@ def sequences(n: int = N, t: int = T, v: int = V, dtype: torch.dtype = torch.flo
     return x
 
 
+def graphs(n: int = N, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Edges (B, S, V, V), of graphs with weights; the last subset of every third body has none."""
+    chance = torch.Generator().manual_seed(0)
+    x = torch.from_numpy(NTU.adjacency()).to(dtype) * (0.5 + torch.rand(n, 3, V, V, dtype=dtype, generator=chance))
+    x[::3, 2] = 0
+    return x
+
+
+def fitting(kind: type[Transform], n: int = N, t: int = T, dtype: torch.dtype = torch.float64) -> Tensor:
+    """What a transform works on: sequences, or edges."""
+    return graphs(n, dtype) if kind.place == "edges" else sequences(n, t, dtype=dtype)
+
+
+def absent(kind: type[Transform], x: Tensor) -> Tensor:
+    """The part of `fitting` that is not there."""
+    return x[::3, 2] if kind.place == "edges" else x[::3, ..., 1]
+
+
 def in_use(kind: type[Transform]) -> Transform:
     """With its own defaults, sure to be applied; a learnt value that is not 0."""
     transform = kind()
@@ -64,7 +80,13 @@ def in_use(kind: type[Transform]) -> Transform:
     return transform
 
 
-def row(params: dict[str, Tensor], n: int) -> dict[str, Tensor]:
+def drawn_for(transform: Transform, x: Tensor) -> Params:
+    """All that `transform.transform` needs; the encoder says what an added edge weighs."""
+    params = transform.make_params(x)
+    return params | {"value": x.new_full((len(x), 1, 1, 1), 0.8)} if transform.place == "edges" else params
+
+
+def row(params: Params, n: int) -> Params:
     return {name: value[n : n + 1] for name, value in params.items()}
 
 
@@ -72,12 +94,12 @@ def row(params: dict[str, Tensor], n: int) -> dict[str, Tensor]:
 
 
 def test_the_walk_finds_them() -> None:
-    assert {Shear, TemporalCrop, SpatialFlip, Rotate, GaussianNoise, GaussianBlur, AxisMask, RandomMask} <= set(ALL)
+    assert len(ALL) == 11 and {Shear, RandomMask, SkeletonAdaIN, DropAddEdges} <= set(ALL)
 
 
 @every_transform
 def test_all_parameters_have_the_sequences_in_front(kind: type[Transform]) -> None:
-    params = in_use(kind).make_params(sequences())
+    params = in_use(kind).make_params(fitting(kind))
     assert "applied" in params
     assert all(len(value) == N for value in params.values())
 
@@ -86,9 +108,9 @@ def test_all_parameters_have_the_sequences_in_front(kind: type[Transform]) -> No
 @pytest.mark.parametrize("p", [1.0, 0.5])
 def test_the_batch_equals_each_sequence_alone(kind: type[Transform], p: float) -> None:
     torch.manual_seed(3)
-    transform, x = in_use(kind), sequences()
+    transform, x = in_use(kind), fitting(kind)
     transform.p = p
-    params = transform.make_params(x)
+    params = drawn_for(transform, x)
     batch = transform.transform(x, **params)
     for n in range(N):
         torch.testing.assert_close(transform.transform(x[n : n + 1], **row(params, n))[0], batch[n])
@@ -96,8 +118,8 @@ def test_the_batch_equals_each_sequence_alone(kind: type[Transform], p: float) -
 
 @every_transform
 def test_what_is_drawn_is_all_the_chance_there_is(kind: type[Transform]) -> None:
-    transform, x = in_use(kind), sequences()
-    params = transform.make_params(x)
+    transform, x = in_use(kind), fitting(kind)
+    params = drawn_for(transform, x)
     state = torch.get_rng_state()
     first = transform.transform(x, **params)
     assert torch.equal(torch.get_rng_state(), state)
@@ -105,25 +127,25 @@ def test_what_is_drawn_is_all_the_chance_there_is(kind: type[Transform]) -> None
 
 
 @every_transform
-def test_it_changes_what_is_there_and_leaves_an_absent_body_zero(kind: type[Transform]) -> None:
+def test_it_changes_what_is_there_and_leaves_what_is_absent_zero(kind: type[Transform]) -> None:
     torch.manual_seed(3)
-    transform, x = in_use(kind), sequences()
+    transform, x = in_use(kind), fitting(kind)
     for _ in range(5):
         out = transform(x)
-        assert not out[::3, ..., 1].any()
+        assert not absent(kind, out).any()
         assert not torch.equal(out, x)
 
 
 @every_transform
 def test_p_0_is_the_identity(kind: type[Transform]) -> None:
-    transform, x = in_use(kind), sequences()
+    transform, x = in_use(kind), fitting(kind)
     transform.p = 0.0
     assert torch.equal(transform(x), x)
 
 
 @every_transform
 def test_same_seed_same_result_other_seed_other_result(kind: type[Transform]) -> None:
-    transform, x = in_use(kind), sequences()
+    transform, x = in_use(kind), fitting(kind)
     transform.p = 0.5  # so that even a transform without other draws has a chance
     results = []
     for seed in (5, 5, 6):
@@ -136,7 +158,7 @@ def test_same_seed_same_result_other_seed_other_result(kind: type[Transform]) ->
 @every_transform
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_shape_type_and_input_are_kept(kind: type[Transform], dtype: torch.dtype) -> None:
-    x = sequences(dtype=dtype)
+    x = fitting(kind, dtype=dtype)
     before = x.clone()
     out = in_use(kind)(x)
     assert out.shape == x.shape and out.dtype == dtype
@@ -146,7 +168,7 @@ def test_shape_type_and_input_are_kept(kind: type[Transform], dtype: torch.dtype
 @every_transform
 def test_p_is_the_share_of_sequences_that_change(kind: type[Transform]) -> None:
     torch.manual_seed(0)
-    transform, x = in_use(kind), sequences(400, t=6)
+    transform, x = in_use(kind), fitting(kind, 400, t=6)
     transform.p = 0.3
     changed = (transform(x) != x).flatten(1).any(1).double().mean()
     # a crop may start where the sequence does: one draw in 2 * padding + 1 changes nothing
@@ -162,9 +184,9 @@ def test_p_outside_0_to_1_is_refused(kind: type[Transform], p: float) -> None:
 
 
 @every_transform
-def test_one_frame_and_one_sequence_are_enough(kind: type[Transform]) -> None:
-    x = sequences(2)[1:, :, :1]
-    assert in_use(kind)(x).isfinite().all()
+def test_one_frame_of_one_sequence_is_enough(kind: type[Transform]) -> None:
+    needed = 2 if kind is SkeletonAdaIN else 1  # style comes from another one
+    assert in_use(kind)(fitting(kind, needed + 1, t=1)[1:]).isfinite().all()
 
 
 # --- what is drawn --------------------------------------------------------------------------------
@@ -249,7 +271,7 @@ def test_half_of_the_sequences_by_default(kind: type[Transform]) -> None:
     assert abs(drawn(kind())["applied"].double().mean() - 0.5) < 0.05
 
 
-@pytest.mark.parametrize("kind", [Shear, TemporalCrop, Rotate, RandomMask])
+@pytest.mark.parametrize("kind", [Shear, TemporalCrop, Rotate, RandomMask, SkeletonAdaIN])
 def test_always_by_default(kind: type[Transform]) -> None:
     transform = kind()
     assert drawn(transform, n=50, v=V)["applied"].all()
@@ -269,6 +291,16 @@ def test_random_mask_draws_as_many_joints_in_each_frame(joints: int, ratio: floa
 def test_random_mask_shared_by_the_batch_on_request() -> None:
     masked = drawn(RandomMask(shared_draw=True), n=20, v=V)["masked"]
     assert masked.shape == (20, T, V) and (masked == masked[0]).all()
+
+
+def test_adain_draws_one_shift_for_the_batch_and_no_one_gets_his_own_style() -> None:
+    torch.manual_seed(0)
+    x, transform, shifts = sequences(), SkeletonAdaIN(), Counter[int]()
+    for _ in range(1000):
+        style = transform.make_params(x)["style"]
+        (shift,) = [shift for shift in range(N) if torch.equal(style, x.roll(shift, 0))]
+        shifts[shift] += 1
+    assert sorted(shifts) == list(range(1, N)) and min(shifts.values()) > 0.7 * 1000 / (N - 1)
 
 
 # --- single transforms ----------------------------------------------------------------------------
@@ -302,6 +334,28 @@ def test_random_mask_ratio_is_checked(ratio: float) -> None:
         RandomMask(ratio)
 
 
+@pytest.mark.parametrize("statistics", ["sequence", "frame"])
+def test_adain_takes_over_the_statistics_of_its_neighbour(statistics: Any) -> None:
+    x = 3 * sequences()[1:3] + 1  # two sequences with both bodies: the neighbour is the other one
+    out = SkeletonAdaIN(statistics)(x)
+    dims = (2, 3) if statistics == "sequence" else (3,)
+    torch.testing.assert_close(out.mean(dims), x.flip(0).mean(dims))
+    torch.testing.assert_close(out.std(dims), x.flip(0).std(dims), rtol=1e-4, atol=0)
+    correlation = torch.corrcoef(torch.stack([out[0, 0, 0, :, 0], x[0, 0, 0, :, 0]]))[0, 1]
+    assert correlation > 0.9999  # its own shape remains
+
+
+def test_adain_needs_another_sequence() -> None:
+    with pytest.raises(ValueError, match="from another sequence: use batches of 2 or more"):
+        SkeletonAdaIN()(sequences(1))
+
+
+def test_adain_statistics_are_checked() -> None:
+    unknown: Any = "joint"
+    with pytest.raises(ValueError, match="unknown statistics 'joint': choose one of sequence, frame"):
+        SkeletonAdaIN(unknown)
+
+
 def test_time_reverse_twice_is_the_identity() -> None:
     reverse, x = TimeReverse(p=1.0), sequences()
     assert torch.equal(reverse(reverse(x)), x) and torch.equal(reverse(x), x.flip(2))
@@ -326,146 +380,3 @@ BAD_RANGES: dict[str, Any] = {
 def test_a_range_that_cannot_work_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name.split()[0]):
         BAD_RANGES[name]()(sequences())
-
-
-# --- growing views --------------------------------------------------------------------------------
-
-
-def parts(view: View) -> list[Transform]:
-    """In the order in which they are applied."""
-    return [module for module in view.modules() if isinstance(module, Transform)]
-
-
-def kinds(view: View) -> list[type[Transform]]:
-    return [type(transform) for transform in parts(view)]
-
-
-BA = [Shear, TemporalCrop]
-NA = [SpatialFlip, Rotate, GaussianNoise, GaussianBlur, AxisMask]
-
-
-@pytest.mark.parametrize("arrangement", ["BA,NA,Mask", "BA, NA, Mask", ["BA", "NA", "Mask"], ("BA", "NA", "Mask")])
-def test_each_level_holds_all_sets_up_to_its_own(arrangement: Any) -> None:
-    views = growing_views(arrangement, NTU)
-    assert [kinds(view) for view in views] == [BA, BA + NA, [*BA, *NA, RandomMask]]
-
-
-@pytest.mark.parametrize("levels", [1, 2, 3])
-def test_as_many_views_as_levels(levels: int) -> None:
-    assert len(growing_views(["BA", "NA", "Mask"][:levels], NTU)) == levels
-
-
-def test_levels_share_their_transforms() -> None:
-    views = growing_views("BA,NA,Mask,NA", NTU)
-    for weaker, stronger in itertools.pairwise(views):
-        assert set(parts(weaker)) < set(parts(stronger))
-    masks = {id(parameter) for view in views for parameter in view.parameters()}
-    assert len(masks) == 1
-    assert len(list(torch.nn.ModuleList(views).parameters())) == 1
-
-
-def test_two_callings_share_nothing() -> None:
-    first, second = growing_views("BA,Mask", NTU)[1], growing_views("BA,Mask", NTU)[1]
-    assert not set(parts(first)) & set(parts(second))
-
-
-def test_own_transforms_and_published_sets_mix() -> None:
-    mask, reverse = RandomMask(0.5), TimeReverse(1.0)
-    views = growing_views(["BA", [mask, reverse], [Shear(0.1)]], NTU)
-    assert [kinds(view) for view in views] == [
-        BA,
-        [*BA, TimeReverse, RandomMask],
-        [*BA, TimeReverse, Shear, RandomMask],
-    ]
-    assert parts(views[1])[-1] is mask and parts(views[2])[-1] is mask
-
-
-@pytest.mark.parametrize("name", AUGMENTATION_SETS)
-def test_every_published_set_can_stand_alone(name: str) -> None:
-    (view,) = growing_views([name], NTU)
-    assert view(sequences()).shape == (N, 3, T, V, M)
-
-
-class Twice(Transform):
-    """Doubles the joints, and remembers what it saw."""
-
-    def __init__(self) -> None:
-        super().__init__(1.0)
-
-    def change(self, x: Tensor, **params: Tensor) -> Tensor:
-        self.seen = x
-        return 2 * x
-
-
-class PlusOne(Twice):
-    """Adds 1 to the stream."""
-
-    place = "stream"
-
-    def change(self, x: Tensor, **params: Tensor) -> Tensor:
-        self.seen = x
-        return x + 1
-
-
-@pytest.mark.parametrize("stream", ["joint", "motion", "bone"])
-def test_the_stream_is_computed_after_the_joints_are_augmented_and_before_the_mask(stream: Stream) -> None:
-    before, after = Twice(), PlusOne()
-    (view,) = growing_views([[after, before]], NTU, stream)
-    x = sequences()
-    out = view(x)
-    assert torch.equal(before.seen, x)
-    assert torch.equal(after.seen, functional.to_stream(2 * x, stream, NTU.parents))
-    assert torch.equal(out, after.seen + 1)
-
-
-@pytest.mark.parametrize("stream", ["joint", "motion", "bone"])
-def test_random_mask_hides_values_of_the_stream(stream: Stream) -> None:
-    mask = RandomMask(0.5)
-    torch.nn.init.constant_(mask.value, 9.0)
-    (view,) = growing_views([[mask]], NTU, stream)
-    x = sequences()
-    out, unmasked = view(x), functional.to_stream(x, stream, NTU.parents)
-    hidden = out == 9
-    assert hidden.any() and torch.equal(out[~hidden], unmasked[~hidden])
-    assert (hidden[1].all(0) == hidden[1].any(0)).all()  # all coordinates of a joint, or none
-
-
-def test_views_are_fresh_draws() -> None:
-    views = growing_views("BA,NA", NTU)
-    x = sequences()
-    assert not torch.equal(views[0](x), views[0](x))
-
-
-def test_views_fit_the_skeleton() -> None:
-    kinect = SKELETONS["kinect20"]
-    view = growing_views("BA,NA,Mask", kinect)[-1]
-    (flip,) = [transform for transform in parts(view) if isinstance(transform, SpatialFlip)]
-    assert flip.pairs == kinect.mirror_pairs
-    assert view(sequences(v=20)).shape == (N, 3, T, 20, M)
-    assert growing_views("NA", "kinect20")[0].parents == kinect.parents
-
-
-def test_own_flip_keeps_its_probability() -> None:
-    (view,) = growing_views([[SpatialFlip(p=0.9)]], "kinect20")
-    assert parts(view)[0].p == 0.9
-
-
-@pytest.mark.parametrize("arrangement", [[], ()])
-def test_empty_arrangement_is_refused(arrangement: Any) -> None:
-    with pytest.raises(ValueError, match="at least one set of augmentations"):
-        growing_views(arrangement, NTU)
-
-
-@pytest.mark.parametrize("arrangement", ["BA,Strong", ["BA", "Strong"]])
-def test_unknown_set_names_the_known_ones(arrangement: Any) -> None:
-    with pytest.raises(ValueError, match=r"unknown augmentation set 'Strong': choose one of BA, NA, Mask"):
-        growing_views(arrangement, NTU)
-
-
-def test_a_mask_that_would_hide_no_joint_says_what_would() -> None:
-    small = Skeleton("small", ("a", "b", "c", "d", "e"), (-1, 0, 0, 1, 2))
-    with pytest.raises(ValueError, match=r"ratio 0\.1 of 5 joints hides none: use at least 0\.200"):
-        growing_views(["Mask"], small)
-    view = growing_views([[RandomMask(0.2)]], small)[0]
-    torch.nn.init.constant_(parts(view)[0].value, 9.0)
-    assert ((view(sequences(v=5))[1] == 9).all(0).sum(1) == 1).all()

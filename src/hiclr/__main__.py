@@ -50,10 +50,11 @@ def _sentence(error: Exception) -> str:
 
 def _run(verb: str, arguments: list[str]) -> None:
     import yaml
-    from jsonargparse import ArgumentError, ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
     from hiclr.provenance import resolved_options
 
+    set_parsing_settings(instantiate_subclass_spec_in_any=False)  # only a type says what a file may build
     calls = _calls(verb)
     parser = ArgumentParser(prog=f"hiclr {verb}", description=_first_paragraph(calls[0].__doc__), exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options: a recipe")

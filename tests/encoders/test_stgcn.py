@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hiclr.encoders.base import pooled
 from hiclr.encoders.stgcn import STGCN
 from hiclr.skeleton import SKELETONS, Skeleton
 
@@ -177,7 +179,60 @@ def test_channels_of_the_published_network() -> None:
     assert all((block.importance == 1).all() for block in blocks)
 
 
+# --- a graph of its own for every body ------------------------------------------------------------
+
+
+def test_graph_convolution_takes_an_adjacency_a_body() -> None:
+    graph: Any = shaken().blocks[1].graph
+    x, adjacency = draw(5, 2, 7, 4), draw(5, 3, 4, 4, seed=1)
+    ours = graph(x, adjacency).detach().numpy()
+    weight, bias = graph.weight.detach().numpy(), graph.bias.detach().numpy()
+    for b in range(5):
+        slow = slow_graph(x[b].numpy(), weight, bias, adjacency[b].numpy())
+        np.testing.assert_allclose(ours[b], slow, rtol=1e-9, atol=1e-12)
+
+
+class Layers:
+    """Adds prepared matrices (B, S, V, V) to the edges, other ones in every layer."""
+
+    def __init__(self, changes: list[Tensor]) -> None:
+        self.changes = iter(changes)
+
+    def __call__(self, edges: Tensor, value: Tensor | float) -> Tensor:
+        assert value == 1.0, "what an added edge weighs in a graph"
+        return edges + next(self.changes)
+
+
+def test_each_body_runs_on_its_own_edges() -> None:
+    encoder, x = shaken(), draw(3, 3, 8, 4, 2)
+    changes = [draw(6, 3, 4, 4, seed=i) for i in range(10)]
+    layers = Layers(changes)
+    with torch.no_grad():
+        together = encoder.feature_map(x, layers)
+        assert next(layers.changes, None) is None, "every layer asks once"
+        for n, m in np.ndindex(3, 2):
+            body = 2 * n + m
+            alone = encoder.feature_map(x[n : n + 1, ..., m : m + 1], Layers([c[body : body + 1] for c in changes]))
+            torch.testing.assert_close(together[n, ..., m], alone[0, ..., 0])
+        torch.testing.assert_close(encoder(x, Layers(changes)), pooled(together))
+
+
+def test_edges_that_stay_are_the_same_network() -> None:
+    encoder, x = shaken(), draw(3, 3, 8, 4, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(x, lambda edges, _: edges), encoder(x))
+
+
 # --- what features are ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", [8, 9])
+def test_the_feature_map_has_frames_joints_and_bodies(frames: int) -> None:
+    encoder, x = shaken(), draw(2, 3, frames, 4, 2)
+    with torch.no_grad():
+        features = encoder.feature_map(x)
+        assert features.shape == (2, encoder.feature_dim, math.ceil(frames / 4), 4, 2)
+        torch.testing.assert_close(encoder(x), torch.stack([f.flatten(1).mean(1) for f in features]))
 
 
 def test_the_feature_is_the_mean_over_bodies() -> None:

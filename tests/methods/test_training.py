@@ -20,52 +20,25 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import SGD
 
+import runs
 from hiclr.cli import pretrain
 from hiclr.data.module import SkeletonData
-from hiclr.data.writer import FolderWriter
+from hiclr.encoders.base import EdgeChange
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, load_encoder
 from hiclr.encoders.stgcn import STGCN
+from hiclr.methods.aimclr import AimCLR
 from hiclr.methods.hiclr import HiCLR
 from hiclr.methods.training import METRICS, RUN, CollapseWatch, EpochLog, resume_point
-from hiclr.skeleton import SKELETONS, Skeleton
+from hiclr.skeleton import Skeleton
 from hiclr.transforms import RandomMask, Rotate, Shear
+from runs import KINECT, assert_same_state, checkpoint, metrics, prepared
 
-KINECT = SKELETONS["kinect20"]
 FIVE = Skeleton("five", ("chest", "shoulder_left", "shoulder_right", "hand_left", "hand_right"), (-1, 0, 0, 1, 2))
 small = partial(HiCLR, encoder=partial(STGCN, width=4, init="pytorch"), queue_size=16)
 
 
-def prepared(root: Path, skeleton: Skeleton = KINECT, n: int = 24, sequences: Any = None) -> Path:
-    """A prepared folder in 3 classes, of random sequences unless others are given; a third is on the test side."""
-    if sequences is None:
-        sequences = np.random.default_rng(0).normal(0, 0.3, (n, 3, 16, skeleton.num_joints, 2)).astype(np.float32)
-    writer = FolderWriter(root, {"corpus": "tiny"}, sequences.shape[1:], rows=n, chunk=n)
-    writer.start()
-    writer.write(0, sequences)
-    writer.note(0, n, None)
-    samples = pd.DataFrame(
-        {
-            "name": [f"s{i}" for i in range(n)],
-            "label": np.arange(n) % 3,
-            "subject": 0,
-            "camera": 0,
-            "setup": 0,
-            "length": 16,
-            "bodies": 2,
-            "xsub": ["test" if i % 3 == 2 else "train" for i in range(n)],
-        }
-    )
-    about = {
-        "schema": 1,
-        "corpus": "tiny",
-        "frames": 16,
-        "bodies": 2,
-        "skeleton": skeleton.to_dict(),
-        "class_names": ["a", "b", "c"],
-        "benchmarks": ["xsub"],
-    }
-    writer.finish(samples, about)
-    return root
+def run(root: Path, out: Path, method: Any = small, max_epochs: int = 4, **options: Any) -> Path:
+    return runs.run(root, out, method, max_epochs, **options)
 
 
 @pytest.fixture(scope="module")
@@ -73,37 +46,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepared(tmp_path_factory.mktemp("data") / "tiny")
 
 
-def run(root: Path, out: Path, method: Any = small, max_epochs: int = 4, batch_size: int = 8, **options: Any) -> Path:
-    data = SkeletonData(root, batch_size=batch_size)
-    return pretrain(data, method, out=out, max_epochs=max_epochs, accelerator="cpu", **options)
-
-
 @pytest.fixture(scope="module")
 def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four epochs. Tests read it, and copy it where they go on with it."""
     return run(root, tmp_path_factory.mktemp("runs") / "finished")
-
-
-def checkpoint(out: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(out / LAST_CHECKPOINT, weights_only=True)
-    return content
-
-
-def metrics(out: Path) -> pd.DataFrame:
-    """Without the rate, which no seed determines."""
-    return pd.read_csv(out / METRICS).drop(columns="sequences_per_second")
-
-
-def assert_same_state(a: Path, b: Path) -> None:
-    ours, theirs = checkpoint(a), checkpoint(b)
-    assert ours["state_dict"].keys() == theirs["state_dict"].keys()
-    for name, value in ours["state_dict"].items():
-        assert torch.equal(value, theirs["state_dict"][name]), name
-    speeds, others = (state["optimizer_states"][0]["state"] for state in (ours, theirs))
-    for index, speed in speeds.items():
-        assert torch.equal(speed["momentum_buffer"], others[index]["momentum_buffer"]), index
-    assert torch.equal(ours[CHECKPOINT_KEY]["random_states"]["cpu"], theirs[CHECKPOINT_KEY]["random_states"]["cpu"])
-    assert ours[CHECKPOINT_KEY]["epochs"] == theirs[CHECKPOINT_KEY]["epochs"]
 
 
 # --- what a run leaves ----------------------------------------------------------------------------
@@ -133,12 +79,13 @@ def test_run_is_described(finished: Path, root: Path) -> None:
 def test_checkpoint_is_whole(finished: Path) -> None:
     content = checkpoint(finished)  # read without running code
     state = content["state_dict"]
-    assert state["queue.keys"].shape == (16, 128) and state["queue.place"] == 8 * 8 % 16
-    parts = {name.split(".")[0] for name in state}
-    assert parts == {"query", "key", "queue", "views"}
+    assert state["contrasts.joint.queue.keys"].shape == (16, 128)
+    assert state["contrasts.joint.queue.place"] == 8 * 8 % 16
+    parts = {name.split(".")[2] for name in state if name.startswith("contrasts.joint.")}
+    assert parts == {"query", "key", "queue"} and any(name.startswith("views.2.") for name in state)
     assert content["optimizer_states"]
     ours = content[CHECKPOINT_KEY]
-    assert ours["epochs"] == 4 and ours["stream"] == "joint"
+    assert ours["epochs"] == 4 and ours["weights"] == {"joint": "contrasts.joint.query.encoder."}
     assert ours["encoder"]["class_path"] == "hiclr.encoders.stgcn.STGCN"
     assert ours["encoder"]["init_args"]["width"] == 4
     assert ours["encoder"]["init_args"]["skeleton"] == KINECT.to_dict()
@@ -149,7 +96,7 @@ def test_the_encoder_comes_back(finished: Path) -> None:
     trained = load_encoder(finished)
     state = checkpoint(finished)["state_dict"]
     for name, value in trained.encoder.state_dict().items():
-        assert torch.equal(value, state[f"query.encoder.{name}"])
+        assert torch.equal(value, state[f"contrasts.joint.query.encoder.{name}"])
     assert trained.encoder(torch.randn(2, 3, 16, 20, 2)).shape == (2, 64)
     assert trained.epochs == 4 and trained.run["seed"] == 0
 
@@ -158,10 +105,10 @@ def test_no_epochs_save_the_untrained_network(root: Path, tmp_path: Path) -> Non
     out = run(root, tmp_path / "out", max_epochs=0)
     content = checkpoint(out)
     assert content[CHECKPOINT_KEY]["epochs"] == 0
-    query = {k: v for k, v in content["state_dict"].items() if k.startswith("query.")}
+    query = {k: v for k, v in content["state_dict"].items() if ".query." in k}
     for name, value in query.items():
         assert torch.equal(value, content["state_dict"][name.replace("query.", "key.network.", 1)])
-    assert content["state_dict"]["queue.place"] == 0
+    assert query and content["state_dict"]["contrasts.joint.queue.place"] == 0
     assert load_encoder(out).epochs == 0
 
 
@@ -304,16 +251,24 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_can_be_started_again(
     assert metrics(tmp_path / "out")["epoch"].tolist() == [1]
 
 
-@pytest.mark.parametrize("change", ["batch_size", "seed", "precision", "data"])
-def test_going_on_with_other_settings_is_refused(finished: Path, root: Path, tmp_path: Path, change: str) -> None:
+OTHER_SETTINGS: dict[str, dict[str, Any]] = {
+    "batch_size 8, not 4": {"batch_size": 4},
+    "seed 0, not 3": {"seed": 3},
+    "precision 32-true, not bf16-mixed": {"precision": "bf16-mixed"},
+}
+
+
+@pytest.mark.parametrize("said", OTHER_SETTINGS)
+def test_going_on_with_other_settings_is_refused(finished: Path, root: Path, tmp_path: Path, said: str) -> None:
     out = shutil.copytree(finished, tmp_path / "out")
-    options: dict[str, Any] = {"batch_size": {"batch_size": 4}, "seed": {"seed": 3}}.get(change, {})
-    if change == "precision":
-        options = {"precision": "bf16-mixed"}
-    if change == "data":
-        root = prepared(tmp_path / "others", n=30)
-    with pytest.raises(ValueError, match=f"was trained with {change} .*: use the same"):
-        run(root, out, ckpt_path=Path("last"), **options)
+    with pytest.raises(ValueError, match=f"was trained with {said}: use the same"):
+        run(root, out, ckpt_path=Path("last"), **OTHER_SETTINGS[said])
+
+
+def test_going_on_with_other_data_is_refused(finished: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"was trained with data\.sequences 24, not 30: use the same"):
+        run(prepared(tmp_path / "others", n=30), out, ckpt_path=Path("last"))
 
 
 def test_going_on_with_a_folder_that_was_moved(finished: Path, root: Path, tmp_path: Path) -> None:
@@ -323,24 +278,25 @@ def test_going_on_with_a_folder_that_was_moved(finished: Path, root: Path, tmp_p
     run(moved, out, ckpt_path=Path("last"))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"encoder": partial(STGCN, width=2)},
-        {"queue_size": 8},
-        {"stream": "motion"},
-        {"arrangement": ["BA"]},
-        {"temperature": 0.2},
-        {"key_momentum": 0.5},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_going_on_with_another_method_is_refused(
-    finished: Path, root: Path, tmp_path: Path, change: dict[str, Any]
-) -> None:
+OTHER_METHODS: dict[str, Any] = {
+    r"encoder\.init_args\.width 4, not 2": partial(small, encoder=partial(STGCN, width=2, init="pytorch")),
+    "queue_size 16, not 8": partial(small, queue_size=8),
+    r"streams \['joint'\], not \['motion'\]": partial(small, stream="motion"),
+    r"arrangement .*RandomMask.*, not \[\['Shear[^\]]*TemporalCrop[^\]]*\]\]": partial(small, arrangement=["BA"]),
+    r"temperature 0\.07, not 0\.2": partial(small, temperature=0.2),
+    r"key_momentum 0\.999, not 0\.5": partial(small, key_momentum=0.5),
+    r"mining_start 0\.5, not 1\.0": partial(small, mining_start=1.0),
+    "distance kl, not squared": partial(small, distance="squared"),
+    "symmetric False, not True": partial(small, symmetric=True),
+    "method HiCLR, not AimCLR": partial(AimCLR, encoder=partial(STGCN, width=4, init="pytorch"), queue_size=16),
+}
+
+
+@pytest.mark.parametrize("said", OTHER_METHODS)
+def test_going_on_with_another_method_is_refused(finished: Path, root: Path, tmp_path: Path, said: str) -> None:
     out = shutil.copytree(finished, tmp_path / "out")
-    with pytest.raises(ValueError, match=next(iter(change))):
-        run(root, out, partial(small, **change), ckpt_path=Path("last"))
+    with pytest.raises(ValueError, match=rf"last\.ckpt was trained with {said}: use the same"):
+        run(root, out, OTHER_METHODS[said], ckpt_path=Path("last"))
 
 
 def test_published_weights_are_no_place_to_go_on_from(shared: Path, root: Path, tmp_path: Path) -> None:
@@ -433,8 +389,8 @@ def test_a_collapsed_run_says_so_and_a_healthy_one_does_not(tmp_path: Path, dead
     data = prepared(tmp_path / "poses", sequences=poses.repeat(16, axis=2))
 
     class Scaled(STGCN):
-        def forward(self, x: Tensor) -> Tensor:
-            return (1e-3 if dead else 1.0) * super().forward(x)
+        def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
+            return (1e-3 if dead else 1.0) * super().feature_map(x, edges)
 
     method = partial(
         small,

@@ -92,7 +92,7 @@ def _figures(
         pretrain(
             data, method, run, max_epochs, seed, accelerator=accelerator, ckpt_path=last if last.exists() else None
         )
-        results = [linear(run, data, stream, run), knn(run, data, stream, run)]
+        results = [linear(run, data, stream, run), knn(run, data, stream, run, k=(1,))]
     else:
         _check_same(run, results[0]["pretraining"], data, method(data.skeleton).settings, max_epochs)
     probe, neighbours = results
@@ -114,10 +114,11 @@ def _check_same(
     run: Path, before: Mapping[str, Any], data: SkeletonData, settings: Mapping[str, Any], max_epochs: int
 ) -> None:
     """ValueError if a finished run was made with other settings."""
-    now = {"learner": settings, "max_epochs": max_epochs, "batch_size": data.batch_size}
+    now = {**settings, "max_epochs": max_epochs, "batch_size": data.batch_size}
+    known = {**before["learner"], **before}
     for name, value in json.loads(json.dumps(now)).items():
-        if before[name] != value:
-            raise ValueError(f"{run} was trained with {name} {before[name]}, not {value}: choose another --out")
+        if known.get(name) != value:
+            raise ValueError(f"{run} was trained with {name} {known.get(name)}, not {value}: choose another --out")
 
 
 def _write(path: Path, runs: pd.DataFrame, data: SkeletonData, max_epochs: int) -> None:

@@ -49,7 +49,9 @@ def pretrain(
     """
     seed_everything(seed, verbose=False)
     learner = method(data.skeleton)
-    name = "-".join([data.folder.root.resolve().name, data.benchmark or "all", "+".join(learner.streams), f"seed{seed}"])
+    name = "-".join(
+        [data.folder.root.resolve().name, data.benchmark or "all", "+".join(learner.streams), f"seed{seed}"]
+    )
     out = out or Path("runs") / name
     resume = resume_point(out, ckpt_path)
     learner.run = {

@@ -1,0 +1,175 @@
+"""The paper's tables: every row can be built from a recipe; the verb trains, keeps, goes on and sums up."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from hiclr.__main__ import main
+from hiclr.ablation import FIGURES, PUBLISHED, TABLES, markdown, method_of, summary
+from hiclr.cli import comparing
+from hiclr.losses import branch_weights
+from hiclr.methods.base import Learner
+from hiclr.methods.hiclr import HiCLR
+from hiclr.skeleton import SKELETONS
+from writers.learnable import write_learnable
+
+KINECT = SKELETONS["kinect20"]
+RECIPE = yaml.safe_load((Path(__file__).parents[1] / "recipes" / "small.yaml").read_text(encoding="utf-8"))["method"]
+ROWS = {row.run: row for rows in TABLES.values() for row in rows}
+
+
+@cache
+def learner_of(run: str) -> Learner:
+    return method_of(ROWS[run], RECIPE)(KINECT)
+
+
+# --- the rows -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", ROWS)
+def test_every_row_takes_the_recipe_and_its_own_changes(run: str) -> None:
+    learner = learner_of(run)
+    assert type(learner) is ROWS[run].method
+    assert learner.settings["queue_size"] == 256 and learner.settings["temperature"] == 0.2
+    assert learner.contrast.query.encoder.settings["dropout"] == 0.1
+    assert learner.make_optimizer([torch.nn.Parameter(torch.zeros(1))]).defaults["lr"] == 0.05
+
+
+def test_rows_with_one_run_are_the_same_training() -> None:
+    for rows in TABLES.values():
+        for row in rows:
+            twin = ROWS[row.run]
+            assert (row.method, dict(row.changes), row.trained) == (twin.method, dict(twin.changes), twin.trained)
+
+
+def test_no_two_rows_of_a_table_are_the_same_training() -> None:
+    for rows in TABLES.values():
+        trained = [row for row in rows if row.trained]
+        settings = {json.dumps(learner_of(row.run).settings) for row in trained}
+        assert len(settings) == len(trained) == len({row.name for row in trained})
+
+
+# method.md, sections 3 and 8
+PUBLISHED_ARRANGEMENTS = {
+    "SkeletonCLR": (68.3, None, None),
+    "HiCLR-BA-NA": (76.8, 1.0, [1.0]),
+    "HiCLR-BA-NA-Mask": (77.6, 0.5, [1.0, 1.0]),
+    "HiCLR-BA-NA-AdaIN": (77.3, 0.5, [1.0, 1.0]),
+    "HiCLR-BA-NA-DAE": (77.2, 0.5, [1.0, 1.0]),
+    "HiCLR-BA-NA-DAE-Mask": (77.4, 1.0, [0.5, 0.3, 0.2]),
+    "HiCLR-BA-NA-DAE-AdaIN": (77.5, 1.0, [0.5, 0.3, 0.2]),
+}
+
+
+def test_the_seven_arrangements_are_the_published_ones() -> None:
+    rows = [row for row in TABLES["arrangements"] if row.trained]
+    assert {row.run: row.published for row in rows} == {run: line[0] for run, line in PUBLISHED_ARRANGEMENTS.items()}
+    for row in rows[1:]:
+        _, consistency_weight, weights = PUBLISHED_ARRANGEMENTS[row.run]
+        learner = method_of(row, {})(KINECT)
+        assert isinstance(learner, HiCLR)
+        assert learner.consistency_weight == consistency_weight
+        assert learner.branch_weights == weights == list(branch_weights(len(learner.views), weights))
+
+
+def test_ratios_of_the_consistency_table_reach_the_transforms() -> None:
+    def steps(run: str) -> str:
+        return str(learner_of(run).settings["arrangement"][-1])
+
+    assert "RandomMask(p=1.0, ratio=0.4" in steps("HiCLR-mask0.4")
+    assert "DropAddEdges(p=1.0, drop=0.3, add=0.05)" in steps("HiCLR-drop0.3")
+
+
+def test_a_recipe_that_does_not_fit_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match="untrained encoder: the recipe's arguments do not fit HiCLR"):
+        method_of(ROWS["untrained"], {"init_args": {"queue_size": "long"}})
+
+
+# --- the summary ----------------------------------------------------------------------------------
+
+
+def test_summary_is_mean_and_sample_deviation() -> None:
+    runs = pd.DataFrame(
+        {
+            "row": ["b", "a", "b"],
+            **{figure: [10.0, 50.0, 14.0] for figure in FIGURES},
+            PUBLISHED: [None, 77.6, None],
+        }
+    )
+    table = summary(runs)
+    assert table[""].tolist() == ["b", "a"] and table["seeds"].tolist() == ["2", "1"]
+    assert table[FIGURES[0]].tolist() == ["12.0 ± 2.8", "50.0"]
+    assert table[PUBLISHED].tolist() == ["", "77.6"]
+    assert markdown(table).splitlines()[0] == f"|  | seeds | {' | '.join(FIGURES)} | {PUBLISHED} |"
+    assert markdown(table).splitlines()[2] == "| b | 2 | 12.0 ± 2.8 | 12.0 ± 2.8 | 12.0 ± 2.8 |  |"
+
+
+# --- the verb -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An ablation of two rows on 48 short clips, small enough for a test."""
+    monkeypatch.chdir(tmp_path)
+    write_learnable(Path("mine.npz"))
+    main(["prepare", "npz", "mine.npz", "data", "--frames", "12"])
+    Path("tiny.yaml").write_text(
+        "data: {batch_size: 12}\nmethod: {class_path: HiCLR, init_args: {queue_size: 16, encoder: "
+        "{class_path: STGCN, init_args: {width: 1, init: pytorch}}}}\n",
+        encoding="utf-8",
+    )
+    options = "ablate --config tiny.yaml --data.root data --max_epochs 1 --seeds [3] --out out --table contrast"
+    return [*options.split(), "--rows", "[SkeletonCLR, CrosSCLR]"]
+
+
+def test_ablate_trains_and_writes_tables(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(words)
+    said = capsys.readouterr().out
+    assert "CrosSCLR, joint encoder" in said.replace("\n", " ") or "CrosSCLR" in said
+    runs = pd.read_csv("out/contrast.csv")
+    assert runs["run"].tolist() == ["SkeletonCLR", "CrosSCLR"] and runs["seed"].tolist() == [3, 3]
+    for run in ("SkeletonCLR", "CrosSCLR"):
+        result = json.loads(Path(f"out/{run}-seed3/linear-xsub.json").read_text(encoding="utf-8"))
+        line = runs[runs["run"] == run].iloc[0]
+        assert line[FIGURES[0]] == result["top1_last_epoch"] and line[FIGURES[1]] == result["top1_best_on_test"]
+        assert (result["stream"], result["pretraining"]["seed"]) == ("joint", 3)
+    text = Path("out/contrast.md").read_text(encoding="utf-8")
+    assert "1 epochs, batches of 12" in text and "| SkeletonCLR: BA | 1 |" in text and "68.3" in text
+    assert Path("out/contrast.png").stat().st_size > 10_000
+
+
+def test_ablate_keeps_finished_runs_and_goes_on(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    main(words)
+    before = Path("out/contrast.csv").read_bytes()
+    lost = Path("out/CrosSCLR-seed3/knn-xsub.json")  # as if it had been stopped before the last measurement
+    lost.unlink()
+    trained: list[Path] = []
+    pretrain = comparing.pretrain
+    monkeypatch.setattr(comparing, "pretrain", lambda *args, **rest: trained.append(args[2]) or pretrain(*args, **rest))
+    main(words)
+    assert trained == [Path("out/CrosSCLR-seed3")]
+    assert Path("out/contrast.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--max_epochs", "2"], "out/SkeletonCLR-seed3 was trained with max_epochs 1, not 2: choose another --out"),
+        (["--stream", "bone"], "out/SkeletonCLR-seed3 was trained with streams ['joint'], not ['bone']"),
+        (["--rows", "[AimCLR, Best]"], "contrast has no row Best: choose among untrained, SkeletonCLR, "),
+    ],
+)
+def test_ablate_refuses(
+    words: list[str], capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
+) -> None:
+    main(words)
+    with pytest.raises(SystemExit) as stopped:
+        main(words + options)
+    assert stopped.value.code == 2 and sentence in capsys.readouterr().err
