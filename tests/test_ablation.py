@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-import yaml
 
 from hiclr.__main__ import main
 from hiclr.ablation import FIGURES, PUBLISHED, TABLES, markdown, method_of, summary
 from hiclr.cli import comparing
+from hiclr.encoders.stgcn import STGCN
 from hiclr.losses import branch_weights
 from hiclr.methods.base import Learner
 from hiclr.methods.hiclr import HiCLR
 from hiclr.skeleton import SKELETONS
+from hiclr.transforms import RandomMask
 from writers.learnable import write_learnable
 
 KINECT = SKELETONS["kinect20"]
-RECIPE = yaml.safe_load((Path(__file__).parents[1] / "recipes" / "small.yaml").read_text(encoding="utf-8"))["method"]
+RECIPE = partial(
+    HiCLR,
+    arrangement=["NA"],
+    encoder=partial(STGCN, width=1, dropout=0.1),
+    queue_size=17,
+    temperature=0.2,
+    optimizer=partial(torch.optim.SGD, lr=0.05),
+)
 ROWS = {row.run: row for rows in TABLES.values() for row in rows}
 
 
@@ -37,7 +45,7 @@ def learner_of(run: str) -> Learner:
 def test_every_row_takes_the_recipe_and_its_own_changes(run: str) -> None:
     learner = learner_of(run)
     assert type(learner) is ROWS[run].method
-    assert learner.settings["queue_size"] == 256 and learner.settings["temperature"] == 0.2
+    assert learner.settings["queue_size"] == 17 and learner.settings["temperature"] == 0.2
     assert learner.contrast.query.encoder.settings["dropout"] == 0.1
     assert learner.make_optimizer([torch.nn.Parameter(torch.zeros(1))]).defaults["lr"] == 0.05
 
@@ -73,7 +81,7 @@ def test_the_seven_arrangements_are_the_published_ones() -> None:
     assert {row.run: row.published for row in rows} == {run: line[0] for run, line in PUBLISHED_ARRANGEMENTS.items()}
     for row in rows[1:]:
         _, consistency_weight, weights = PUBLISHED_ARRANGEMENTS[row.run]
-        learner = method_of(row, {})(KINECT)
+        learner = method_of(row, HiCLR)(KINECT)
         assert isinstance(learner, HiCLR)
         assert learner.consistency_weight == consistency_weight
         assert learner.branch_weights == weights == list(branch_weights(len(learner.views), weights))
@@ -87,9 +95,10 @@ def test_ratios_of_the_consistency_table_reach_the_transforms() -> None:
     assert "DropAddEdges(p=1.0, drop=0.3, add=0.05)" in steps("HiCLR-drop0.3")
 
 
-def test_a_recipe_that_does_not_fit_is_one_sentence() -> None:
-    with pytest.raises(ValueError, match="untrained encoder: the recipe's arguments do not fit HiCLR"):
-        method_of(ROWS["untrained"], {"init_args": {"queue_size": "long"}})
+def test_what_is_trained_is_made_anew_for_every_run() -> None:
+    one, other = (method_of(ROWS["HiCLR-mask0.4"], RECIPE)(KINECT) for _ in range(2))
+    masks = [next(part for part in learner.modules() if isinstance(part, RandomMask)) for learner in (one, other)]
+    assert masks[0].value is not masks[1].value
 
 
 # --- the summary ----------------------------------------------------------------------------------
@@ -162,7 +171,7 @@ def test_ablate_keeps_finished_runs_and_goes_on(words: list[str], monkeypatch: p
     ("options", "sentence"),
     [
         (["--max_epochs", "2"], "out/SkeletonCLR-seed3 was trained with max_epochs 1, not 2: choose another --out"),
-        (["--stream", "bone"], "out/SkeletonCLR-seed3 was trained with streams ['joint'], not ['bone']"),
+        (["--method.stream", "bone"], "out/SkeletonCLR-seed3 was trained with streams ['joint'], not ['bone']"),
         (["--rows", "[AimCLR, Best]"], "contrast has no row Best: choose among untrained, SkeletonCLR, "),
     ],
 )

@@ -228,3 +228,11 @@ def test_demo_ends_with_a_page_and_goes_on_where_it_was(
     main(["demo", "--out", "demo", "--max_epochs", "2"])
     assert Path("demo/hiclr/last.ckpt").stat().st_mtime_ns > weights
     assert len(Path("demo/hiclr/metrics.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_one_number_of_the_optimizer_can_be_set(here: Path) -> None:
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    run("hiclr pretrain --data.root data/mine --out one --method.optimizer.lr 0.02")
+    options = json.loads(Path("one/run.json").read_text(encoding="utf-8"))["options"]
+    kept = options["method"]["init_args"]["optimizer"]["init_args"]
+    assert (kept["lr"], kept["momentum"], kept["weight_decay"]) == (0.02, 0.9, 1e-4)

@@ -198,7 +198,7 @@ class Recorder(DropAddEdges):
         return out
 
 
-ENCODERS = {"STGCN": (partial(STGCN, width=2), 10), "DSTA": (partial(DSTA, width=4), 8)}
+ENCODERS = {"STGCN": (partial(STGCN, width=2), 10), "DSTA": (partial(DSTA, base_channels=4), 8)}
 
 
 @pytest.mark.parametrize("name", ENCODERS)

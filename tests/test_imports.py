@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
         *("ablation", "cli", "data", "encoders", "evaluation", "functional", "fusion", "methods", "plots"),
         *("provenance", "report", "skeleton", "transforms"),
     },
-    "ablation": {"methods", "skeleton"},
+    "ablation": {"methods", "skeleton", "transforms"},
     "layouts": set(),
     "skeleton": {"layouts"},
     "functional": {"skeleton"},

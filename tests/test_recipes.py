@@ -25,7 +25,7 @@ PRETRAIN = {**CONTRAST, "max_epochs": 300, "data.batch_size": 128, "sgd": (0.1, 
 STGCN = {"method.encoder": "STGCN", "method.encoder.width": 16, "method.encoder.dropout": 0.5}
 DSTA = {
     "method.encoder": "DSTA",
-    "method.encoder.width": 32,
+    "method.encoder.base_channels": 32,
     "method.encoder.attention_dropout": 0.5,
     "sgd": (0.1, 0.9, 5e-4, False),
 }
@@ -102,11 +102,12 @@ TRAINING = {
 }
 # what the published commands cost is not paid here: a narrow encoder, two epochs of one batch
 SHORTER = {
-    "pretrain": "--max_epochs 2 --accelerator cpu --method.encoder.width 2 --method.queue_size 256",
+    "pretrain": "--max_epochs 2 --accelerator cpu --method.queue_size 256",
     "finetune": "--max_epochs 2 --accelerator cpu",
     "linear": "--epochs 2",
 }
-SHORTENED = {"max_epochs", "epochs", "method.encoder.width", "method.queue_size"}
+NARROW = {"dsta": "--method.encoder.base_channels 2", "stgcn": "--method.encoder.width 2"}
+SHORTENED = {"max_epochs", "epochs", "method.encoder.width", "method.encoder.base_channels", "method.queue_size"}
 VIEWS = {"method.arrangement", "method.augmentation", "method.basic", "method.extreme", "augmentation"}
 
 
@@ -165,7 +166,8 @@ def run(command: str, workshop: Path, out: Path) -> Path:
     if "--checkpoint" in others:
         there["--checkpoint"] = pretrained(others[others.index("--checkpoint") + 1], workshop)
     replaced = [word for option, path in there.items() for word in (option, str(path))]
-    main([verb, *others, *replaced, *shlex.split(SHORTER[verb])])
+    narrow = NARROW["dsta" if "dsta" in command else "stgcn"] if verb == "pretrain" else ""
+    main([verb, *others, *replaced, *shlex.split(f"{SHORTER[verb]} {narrow}")])
     return out
 
 
@@ -176,7 +178,9 @@ def pretrained(checkpoint: str, workshop: Path) -> Path:
     if not made.exists():
         recipe = ["--config", str(RECIPES / "pretrain-dsta.yaml")] if encoder == "dsta" else []
         data = ["--data.root", str(workshop / "data" / "tiny"), "--out", str(made)]
-        main(["pretrain", *recipe, *data, *shlex.split(SHORTER["pretrain"]), "--max_epochs", "0"])
+        main(
+            ["pretrain", *recipe, *data, *shlex.split(f"{SHORTER['pretrain']} {NARROW[encoder]}"), "--max_epochs", "0"]
+        )
     return made
 
 

@@ -207,3 +207,25 @@ def test_a_mask_that_would_hide_no_joint_says_what_would() -> None:
     view = growing_views([[RandomMask(0.2)]], small)[0]
     torch.nn.init.constant_(parts(view)[0].value, 9.0)
     assert ((view(sequences(v=5))[1] == 9).all(0).sum(1) == 1).all()
+
+
+SAID: dict[str, Any] = {
+    "Shear(p=1.0, amplitude=0.2)": lambda: Shear(0.2),
+    "Rotate(p=1.0, main=5, other=1.0)": lambda: Rotate(5),
+    "GaussianBlur(p=0.5, low=0.1, high=2.0, normalize=True)": lambda: GaussianBlur(normalize=True),
+    "RandomMask(p=1.0, ratio=0.3, shared_draw=True, absent_bodies=False)": lambda: RandomMask(0.3, shared_draw=True),
+    "SkeletonAdaIN(p=1.0, statistics=frame)": lambda: SkeletonAdaIN("frame"),
+    "DropAddEdges(p=1.0, drop=0.1, add=0.0)": lambda: DropAddEdges(add=0.0),
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_view_says_all_that_makes_its_numbers(said: str) -> None:
+    """Two runs are taken for the same by these words."""
+    (view,) = growing_views([[SAID[said]()]], NTU)
+    assert view.steps == [said]
+
+
+def test_steps_stand_in_the_order_of_a_view() -> None:
+    view = growing_views(["DAE+Mask+BA"], NTU)[0]
+    assert [step.split("(")[0] for step in view.steps] == ["Shear", "TemporalCrop", "RandomMask", "DropAddEdges"]

@@ -6,13 +6,13 @@ and its slides; AimCLR's own: Guo et al., AAAI 2022). None where no figure is pu
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from inspect import signature
 from typing import Any
 
 import pandas as pd
-from jsonargparse import ArgumentError, ArgumentParser
 
 from hiclr.methods.aimclr import AimCLR
 from hiclr.methods.base import Learner
@@ -20,6 +20,7 @@ from hiclr.methods.crossclr import CrosSCLR
 from hiclr.methods.hiclr import HiCLR
 from hiclr.methods.skeletonclr import SkeletonCLR
 from hiclr.skeleton import Skeleton
+from hiclr.transforms import DropAddEdges, Level, RandomMask
 
 FIGURES = ("linear, last epoch", "linear, best on test", "kNN")
 PUBLISHED = "published, NTU60 xsub, linear"
@@ -35,6 +36,7 @@ class Row:
         run: name of its runs' folders; rows of several tables that are the same training share it.
         method: what is trained.
         changes: arguments of the method that differ from the recipe's.
+        strongest: makes the last level of HiCLR's arrangement after BA and NA, where it has numbers of its own.
         published: top-1 in per cent, if known.
         trained: whether it is trained at all.
     """
@@ -43,21 +45,14 @@ class Row:
     run: str
     method: type[Learner] = HiCLR
     changes: Mapping[str, Any] = field(default_factory=dict)
+    strongest: Callable[[], Level] | None = None
     published: float | None = None
     trained: bool = True
 
 
 def _grown(*sets: str, published: float | None = None, **changes: Any) -> Row:
     name = f"k={len(sets)} {', '.join(sets)}"
-    return Row(name, "-".join(("HiCLR", *sets)), HiCLR, {"arrangement": list(sets), **changes}, published)
-
-
-def _mask(ratio: float) -> list[Any]:
-    return ["BA", "NA", [{"class_path": "hiclr.transforms.RandomMask", "init_args": {"ratio": ratio}}]]
-
-
-def _edges(drop: float, add: float) -> list[Any]:
-    return ["BA", "NA", [{"class_path": "hiclr.transforms.DropAddEdges", "init_args": {"drop": drop, "add": add}}]]
+    return Row(name, "-".join(("HiCLR", *sets)), HiCLR, {"arrangement": list(sets), **changes}, published=published)
 
 
 _UNTRAINED = Row("untrained encoder", "untrained", trained=False)
@@ -66,13 +61,9 @@ _K2 = _grown("BA", "NA", consistency_weight=1.0, published=76.8)
 _K3 = _grown("BA", "NA", "Mask", consistency_weight=0.5, published=77.6)
 
 
-def _k3(name: str, run: str, **changes: Any) -> Row:
+def _k3(name: str, run: str, strongest: Callable[[], Level] | None = None, **changes: Any) -> Row:
     """A change to k=3 with RandomMask."""
-    return Row(name, f"HiCLR-{run}", HiCLR, {**_K3.changes, **changes})
-
-
-def _renamed(row: Row, name: str) -> Row:
-    return Row(name, row.run, row.method, row.changes, row.published, row.trained)
+    return Row(name, f"HiCLR-{run}", HiCLR, {**_K3.changes, **changes}, strongest)
 
 
 TABLES: dict[str, tuple[Row, ...]] = {
@@ -90,54 +81,51 @@ TABLES: dict[str, tuple[Row, ...]] = {
     # strong augmentations put straight into ordinary contrast, against growing ones
     "contrast": (
         _UNTRAINED,
-        _renamed(_SKELETONCLR, "SkeletonCLR: BA"),
+        replace(_SKELETONCLR, name="SkeletonCLR: BA"),
         Row("SkeletonCLR: BA + NA", "SkeletonCLR-NA", SkeletonCLR, {"augmentation": "BA+NA"}),
         Row("SkeletonCLR: BA + NA + Mask", "SkeletonCLR-NA-Mask", SkeletonCLR, {"augmentation": "BA+NA+Mask"}),
         Row("AimCLR: BA, NA", "AimCLR", AimCLR, published=74.3),
         Row("AimCLR: BA, NA + Mask", "AimCLR-Mask", AimCLR, {"extreme": "NA+Mask"}),
         Row("CrosSCLR, joint encoder", "CrosSCLR", CrosSCLR),
-        _renamed(_K2, "HiCLR: BA, NA"),
-        _renamed(_K3, "HiCLR: BA, NA, Mask"),
+        replace(_K2, name="HiCLR: BA, NA"),
+        replace(_K3, name="HiCLR: BA, NA, Mask"),
     ),
     # what the hierarchical loss is made of
     "consistency": (
-        _renamed(_K3, "asymmetric, KL, lambda 0.5, mask 0.1"),
+        replace(_K3, name="asymmetric, KL, lambda 0.5, mask 0.1"),
         _k3("symmetric (no stop-gradient)", "symmetric", symmetric=True),
         _k3("squared distance", "squared", distance="squared"),
         _k3("lambda 0.1", "lambda0.1", consistency_weight=0.1),
         _k3("lambda 1", "lambda1", consistency_weight=1.0),
         _k3("lambda 2", "lambda2", consistency_weight=2.0),
-        _k3("mask 0.2", "mask0.2", arrangement=_mask(0.2)),
-        _k3("mask 0.4", "mask0.4", arrangement=_mask(0.4)),
+        _k3("mask 0.2", "mask0.2", lambda: [RandomMask(0.2)]),
+        _k3("mask 0.4", "mask0.4", lambda: [RandomMask(0.4)]),
         _k3("DAE: drop 0.1, add 0.05", "BA-NA-DAE", arrangement=["BA", "NA", "DAE"]),
-        _k3("DAE: drop 0.3, add 0.05", "drop0.3", arrangement=_edges(0.3, 0.05)),
-        _k3("DAE: drop 0.1, add 0.01", "add0.01", arrangement=_edges(0.1, 0.01)),
-        _k3("DAE: drop 0.1, add 0.15", "add0.15", arrangement=_edges(0.1, 0.15)),
+        _k3("DAE: drop 0.3, add 0.05", "drop0.3", lambda: [DropAddEdges(0.3, 0.05)]),
+        _k3("DAE: drop 0.1, add 0.01", "add0.01", lambda: [DropAddEdges(0.1, 0.01)]),
+        _k3("DAE: drop 0.1, add 0.15", "add0.15", lambda: [DropAddEdges(0.1, 0.15)]),
     ),
 }
 
 
-def method_of(row: Row, recipe: Mapping[str, Any]) -> Callable[[Skeleton], Learner]:
+def method_of(row: Row, recipe: Callable[[Skeleton], Learner]) -> Callable[[Skeleton], Learner]:
     """The row's method with the recipe's arguments, as far as the method has them, and the row's changes.
 
     Args:
         row: of a table.
-        recipe: the `method` part of a recipe; of its class only the arguments count.
-
-    Raises:
-        ValueError: for an argument that cannot be built.
+        recipe: a method, or a `functools.partial` of one; of it only the arguments count.
     """
-    known = inspect.signature(row.method).parameters
-    shared = {name: value for name, value in recipe.get("init_args", {}).items() if name in known}
-    kind = f"{row.method.__module__}.{row.method.__qualname__}"
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--method", type=Callable[[Skeleton], Learner])
-    try:
-        options = parser.parse_object({"method": {"class_path": kind, "init_args": {**shared, **row.changes}}})
-    except ArgumentError as error:
-        raise ValueError(f"{row.name}: the recipe's arguments do not fit {row.method.__name__}: {error}") from None
-    method: Callable[[Skeleton], Learner] = parser.instantiate(options).method
-    return method
+    known = signature(row.method).parameters
+    shared = {name: value for name, value in arguments_of(recipe).items() if name in known}
+    settings = {**shared, **row.changes}
+    if row.strongest is not None:  # made anew for every run, as it may hold what is trained
+        settings["arrangement"] = ["BA", "NA", row.strongest()]
+    return partial(row.method, **settings)
+
+
+def arguments_of(recipe: Callable[[Skeleton], Learner]) -> Mapping[str, Any]:
+    """What a partial method has been given; nothing for a class itself."""
+    return recipe.keywords if isinstance(recipe, partial) else {}
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:

@@ -58,9 +58,10 @@ class Transform(nn.Module, abc.ABC):
         """x changed by these parameters, without chance."""
 
     def __str__(self) -> str:
-        """Its name and its numbers, as in "Shear(p=1.0, amplitude=0.5)"."""
-        settings = [f"{name}={value}" for name, value in vars(self).items() if isinstance(value, float | str)]
-        return f"{type(self).__name__}({', '.join(settings)})"
+        """Its name and its settings, as in "Shear(p=1.0, amplitude=0.5)"."""
+        settings = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
+        stated = ", ".join(f"{name}={value}" for name, value in settings.items() if name != "training")
+        return f"{type(self).__name__}({stated})"
 
     def fitted(self, skeleton: Skeleton) -> Transform:
         """This transform for a skeleton; only those that ask which joint is which need to know it."""

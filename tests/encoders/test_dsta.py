@@ -31,7 +31,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 def shaken(skeleton: str | Skeleton = SMALL, width: int = 2) -> DSTA:
     """In eval mode and double precision, every weight and statistic drawn, so that none can hide."""
     torch.manual_seed(0)
-    encoder = DSTA(skeleton, width=width).double().eval()
+    encoder = DSTA(skeleton, base_channels=width).double().eval()
     with torch.no_grad():
         for name, value in encoder.state_dict().items():
             if value.is_floating_point():
@@ -71,7 +71,7 @@ def test_channels_of_the_published_network() -> None:
 
 @pytest.mark.parametrize(("width", "dim"), [(1, 8), (3, 24), (32, 256)])
 def test_feature_dim_follows_the_width(width: int, dim: int) -> None:
-    encoder = DSTA(SMALL, width=width)
+    encoder = DSTA(SMALL, base_channels=width)
     assert encoder.feature_dim == dim
     assert encoder(torch.randn(2, 3, 8, 4, 1)).shape == (2, dim)
 
@@ -80,7 +80,7 @@ def test_feature_dim_follows_the_width(width: int, dim: int) -> None:
 @pytest.mark.parametrize("bodies", [1, 3])
 @pytest.mark.parametrize("skeleton", [SMALL, "kinect20"])
 def test_any_number_of_frames_joints_and_bodies(skeleton: Any, frames: int, left: int, bodies: int) -> None:
-    encoder = DSTA(skeleton, width=2)
+    encoder = DSTA(skeleton, base_channels=2)
     v = encoder.skeleton.num_joints
     assert encoder.feature_map(torch.randn(3, 3, frames, v, bodies)).shape == (3, 16, left, v, bodies)
 
@@ -262,16 +262,16 @@ def test_in_eval_mode_sequences_do_not_see_each_other() -> None:
 
 def test_dropout_is_on_in_training_only() -> None:
     x = torch.randn(2, 3, 8, 4, 1)
-    encoder = DSTA(SMALL, attention_dropout=0.5, width=4).train()
+    encoder = DSTA(SMALL, attention_dropout=0.5, base_channels=4).train()
     assert not torch.equal(encoder(x), encoder(x))
-    still = DSTA(SMALL, width=4).train()
+    still = DSTA(SMALL, base_channels=4).train()
     assert torch.equal(still(x), still(x))
     encoder.eval()
     assert torch.equal(encoder(x), encoder(x))
 
 
 def test_full_dropout_leaves_the_residual_of_the_temporal_convolution() -> None:
-    block: Any = DSTA(SMALL, attention_dropout=1.0, width=4).blocks[0]
+    block: Any = DSTA(SMALL, attention_dropout=1.0, base_channels=4).blocks[0]
     x = torch.randn(2, 4, 8, 4)
     with torch.no_grad():
         dropped = block.train()(x)
@@ -281,7 +281,7 @@ def test_full_dropout_leaves_the_residual_of_the_temporal_convolution() -> None:
 
 
 def test_gradient_reaches_every_parameter() -> None:
-    encoder = DSTA(SMALL, width=2)
+    encoder = DSTA(SMALL, base_channels=2)
     encoder(torch.randn(4, 3, 16, 4, 2)).square().sum().backward()
     without = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
     # a bias before a batch norm has none but rounding
@@ -306,7 +306,7 @@ def test_initialisation() -> None:
 
 @pytest.mark.parametrize("skeleton", ["kinect20", SKELETONS["kinect20"], SKELETONS["kinect20"].to_dict()])
 def test_settings_rebuild_the_encoder(skeleton: Any) -> None:
-    encoder = DSTA(skeleton, frames=64, attention_dropout=0.5, width=2)
+    encoder = DSTA(skeleton, frames=64, attention_dropout=0.5, base_channels=2)
     again = DSTA(encoder.skeleton.to_dict(), **encoder.settings)
     again.load_state_dict(encoder.state_dict())
     assert again.settings == encoder.settings and again.skeleton == encoder.skeleton
@@ -315,7 +315,7 @@ def test_settings_rebuild_the_encoder(skeleton: Any) -> None:
 
 
 def test_what_can_be_derived_is_not_kept() -> None:
-    assert not [name for name in DSTA(SMALL, width=1).state_dict() if "encoding" in name]
+    assert not [name for name in DSTA(SMALL, base_channels=1).state_dict() if "encoding" in name]
 
 
 @pytest.mark.parametrize(
@@ -327,12 +327,12 @@ def test_what_can_be_derived_is_not_kept() -> None:
 )
 def test_other_data_are_refused(shape: tuple[int, ...], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        DSTA("ntu25", width=1)(torch.zeros(shape))
+        DSTA("ntu25", base_channels=1)(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("width", 0), ("frames", 0), ("attention_dropout", 1.5), ("attention_dropout", -0.1)]
+    ("setting", "value"), [("base_channels", 0), ("frames", 0), ("attention_dropout", 1.5), ("attention_dropout", -0.1)]
 )
 def test_settings_that_do_not_exist_are_refused(setting: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{setting} must .*, got {value}"):
-        DSTA("ntu25", **{"width": 1, setting: value})
+        DSTA("ntu25", **{"base_channels": 1, setting: value})

@@ -69,7 +69,7 @@ def encoder() -> STGCN:
 @pytest.fixture(params=[1, 4])
 def dsta(request: pytest.FixtureRequest) -> DSTA:
     torch.manual_seed(0)
-    return DSTA("kinect20", width=request.param)
+    return DSTA("kinect20", base_channels=request.param)
 
 
 @pytest.fixture

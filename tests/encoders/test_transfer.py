@@ -21,7 +21,7 @@ from hiclr.skeleton import SKELETONS, Skeleton
 KINECT, NTU = SKELETONS["kinect20"], SKELETONS["ntu25"]
 KINDS = [
     pytest.param(lambda skeleton: STGCN(skeleton, 2, 0.3, "spatial"), id="stgcn"),
-    pytest.param(lambda skeleton: DSTA(skeleton, 12, 0.3, width=4), id="dsta"),
+    pytest.param(lambda skeleton: DSTA(skeleton, 12, 0.3, base_channels=4), id="dsta"),
 ]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -100,7 +100,7 @@ def test_what_depends_on_the_joints_is_as_in_an_untrained_encoder_without_chance
 
 @every_kind
 def test_graph_tensors_are_those_that_another_skeleton_changes(kind: Any) -> None:
-    """By shape, or, between two orders of the same joints, by value. Importance and maps start alike for all joints."""
+    """Those of another shape, and the counter beside the statistics of the input."""
     one, other = kind(KINECT), kind(NTU)
     sizes = {name: tensor.shape for name, tensor in [*other.named_parameters(), *other.named_buffers()]}
     differ = {name for name, tensor in [*one.named_parameters(), *one.named_buffers()] if tensor.shape != sizes[name]}

@@ -20,7 +20,7 @@ from hiclr.methods.crossclr import CrosSCLR
 from hiclr.methods.hiclr import HiCLR
 from hiclr.methods.skeletonclr import SkeletonCLR
 from hiclr.transforms import RandomMask, Rotate, Shear, SkeletonAdaIN, TemporalCrop
-from learners import KINECT, METHODS, attached, poses, small, tiny_stgcn
+from learners import KINECT, METHODS, PerJoint, attached, poses, small, tiny_stgcn
 from runs import assert_same_state, checkpoint, metrics, prepared, run
 
 every_method = pytest.mark.parametrize("kind", METHODS, ids=lambda kind: kind.__name__)
@@ -60,7 +60,7 @@ def test_two_learners_share_nothing(kind: type[Learner]) -> None:
 
 @every_method
 def test_steps_move_all_that_should_move(kind: type[Learner]) -> None:
-    learner = small(kind, key_momentum=0.5)
+    learner = small(kind, encoder=PerJoint, key_momentum=0.5)
     attached(learner)
     optimizer = learner.configure_optimizers()
     before = {name: value.clone() for name, value in learner.state_dict().items()}
@@ -107,7 +107,7 @@ def test_published_epochs(kind: type[Learner], epochs: int, drop: int, mining: i
 def test_mining_starts_at_its_share(kind: type[Learner], share: float, epoch: int, mined: bool) -> None:
     losses = []
     for mining_start in (share, 1.0):
-        learner = small(kind, mining_start=mining_start)
+        learner = small(kind, encoder=PerJoint, mining_start=mining_start)
         attached(learner, epoch)
         losses.append(learner.training_step(poses(), 0).item())
     assert (losses[0] != losses[1]) is mined
@@ -130,25 +130,21 @@ LEARNERS: dict[str, Callable[..., Learner]] = {
 @pytest.mark.parametrize("name", LEARNERS)
 def test_the_loss_falls_on_people_who_are_easy_to_tell_apart(name: str) -> None:
     torch.manual_seed(0)
-    # 32 people in poses of their own, each moving in a direction of its own
-    x = 3 * torch.randn(32, 3, 1, 20, 1) + torch.randn(32, 3, 1, 20, 1) * torch.linspace(-1, 1, 12).view(1, 1, 12, 1, 1)
-    learner = LEARNERS[name](
-        KINECT,
-        encoder=tiny_stgcn,
-        queue_size=32,
-        key_momentum=0.9,
-        optimizer=partial(SGD, lr=0.05, momentum=0.9),
-    )
+    # 24 people in poses of their own, every joint moving in a direction of its own
+    pose, direction = 3 * torch.randn(24, 3, 1, 20, 1), torch.randn(24, 3, 1, 20, 1)
+    x = pose + direction * torch.linspace(-1, 1, 8).view(1, 1, 8, 1, 1)
+    optimizer_of = partial(SGD, lr=0.02, momentum=0.9)
+    learner = LEARNERS[name](KINECT, encoder=tiny_stgcn, queue_size=24, key_momentum=0.9, optimizer=optimizer_of)
     terms = attached(learner)
     optimizer = learner.configure_optimizers()
     losses = []
-    for step in range(30):
+    for step in range(31):
         optimizer.zero_grad()
         learner.training_step(x, step).backward()
         optimizer.step()
         losses.append(terms["loss"].item())
-    print(name, np.round(losses, 2))
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    # in the first step the queue holds random keys, which nothing is like
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[1:6])
 
 
 # --- runs -----------------------------------------------------------------------------------------

@@ -299,6 +299,12 @@ def test_going_on_with_another_method_is_refused(finished: Path, root: Path, tmp
         run(root, out, OTHER_METHODS[said], ckpt_path=Path("last"))
 
 
+def test_going_on_with_a_transform_of_another_strength_is_refused(root: Path, tmp_path: Path) -> None:
+    out = run(root, tmp_path / "out", partial(small, arrangement=[[Rotate(5)]]), max_epochs=0)
+    with pytest.raises(ValueError, match=r"arrangement .*Rotate\(p=1\.0, main=5, .*, not .*Rotate\(p=1\.0, main=9,"):
+        run(root, out, partial(small, arrangement=[[Rotate(9)]]), max_epochs=1, ckpt_path=Path("last"))
+
+
 def test_published_weights_are_no_place_to_go_on_from(shared: Path, root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no training state to go on from, only weights"):
         run(root, tmp_path / "out", ckpt_path=shared / "parity" / "stgcn_official.pt")

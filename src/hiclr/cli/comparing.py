@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,14 +11,17 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from hiclr.ablation import FIGURES, PUBLISHED, TABLES, Row, markdown, method_of, summary
+from hiclr.ablation import FIGURES, PUBLISHED, TABLES, Row, arguments_of, markdown, method_of, summary
 from hiclr.cli.console import console
 from hiclr.cli.evaluating import knn, linear
 from hiclr.cli.training import pretrain
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.checkpoint import LAST_CHECKPOINT
 from hiclr.functional import Stream
+from hiclr.methods.base import Learner
+from hiclr.methods.hiclr import HiCLR
 from hiclr.plots import ablation_figure
+from hiclr.skeleton import Skeleton
 
 TableName = Literal["arrangements", "contrast", "consistency"]
 
@@ -26,12 +29,11 @@ TableName = Literal["arrangements", "contrast", "consistency"]
 def ablate(
     data: SkeletonData,
     table: TableName,
-    method: dict[str, Any] | None = None,
+    method: Callable[[Skeleton], Learner] = HiCLR,
     seeds: Sequence[int] = (0, 1, 2),
     max_epochs: int = 300,
     rows: Sequence[str] | None = None,
     out: Path | None = None,
-    stream: Stream = "joint",
     accelerator: str = "auto",
 ) -> Path:
     """Trains every row of one of the paper's tables, several seeds each, and sets them side by side.
@@ -45,12 +47,11 @@ def ablate(
         table: "arrangements" (the seven growing augmentations), "contrast" (strong augmentation put straight into
             ordinary contrast, AimCLR and CrosSCLR, against growing) or "consistency" (what the hierarchical loss is
             made of; mask, drop and add ratios).
-        method: the `method` part of a recipe; its arguments hold for every row that has them.
+        method: whose arguments hold for every row that has them; which method it is does not matter.
         seeds: each row is trained once with each.
         max_epochs: passes over the training side.
         rows: only these runs, by the name of their folders; all of the table when not given.
         out: folder for runs and tables; runs/ablate-<data>-<benchmark> when not given.
-        stream: what the encoder sees, and in CrosSCLR's row which encoder is evaluated.
         accelerator: cpu, gpu or auto.
 
     Returns:
@@ -65,15 +66,13 @@ def ablate(
         known = ", ".join(row.run for row in TABLES[table])
         raise ValueError(f"{table} has no row {', '.join(sorted(unknown))}: choose among {known}")
     out = out or Path("runs") / f"ablate-{data.folder.root.resolve().name}-{data.benchmark}"
-    recipe = dict(method or {})
-    recipe["init_args"] = {**recipe.get("init_args", {}), "stream": stream}
     total = len(seeds) * len(chosen)
     results: list[dict[str, Any]] = []
     for seed in seeds:  # seed by seed, so that a table is whole early
         for row in chosen:
             console.print(f"{len(results) + 1} of {total}: {row.name}, seed {seed}", markup=False, highlight=False)
             run = out / f"{row.run}-seed{seed}"
-            results.append(_figures(row, seed, run, data, recipe, max_epochs if row.trained else 0, accelerator))
+            results.append(_figures(row, seed, run, data, method, max_epochs if row.trained else 0, accelerator))
             _write(out / table, pd.DataFrame(results), data, max_epochs)
     _print(pd.DataFrame(results), f"{table}, {data.folder.about['corpus']}, {data.benchmark}, {max_epochs} epochs")
     console.print(f"Tables in {out / table}.md, .csv and .png")
@@ -81,10 +80,16 @@ def ablate(
 
 
 def _figures(
-    row: Row, seed: int, run: Path, data: SkeletonData, recipe: Mapping[str, Any], max_epochs: int, accelerator: str
+    row: Row,
+    seed: int,
+    run: Path,
+    data: SkeletonData,
+    recipe: Callable[[Skeleton], Learner],
+    max_epochs: int,
+    accelerator: str,
 ) -> dict[str, Any]:
     """One line of the table of all runs; trains and evaluates what is not there yet."""
-    stream: Stream = recipe["init_args"]["stream"]
+    stream: Stream = arguments_of(recipe).get("stream", "joint")  # of CrosSCLR's encoders too
     method = method_of(row, recipe)
     results = [_kept(run / f"{protocol}-{data.benchmark}.json") for protocol in ("linear", "knn")]
     if None in results:

@@ -34,7 +34,7 @@ def pretrain(
     Args:
         data: prepared folder, benchmark (its training side is used) and batch size.
         method: HiCLR, or another learner of `hiclr.methods`.
-        out: folder of the run; runs/<data>-<benchmark>-<stream>-seed<seed> when not given.
+        out: folder of the run; runs/<data>-<benchmark>-<method>-<stream>-seed<seed> when not given.
         max_epochs: passes over the training side; 0 saves the untrained network.
         seed: of weights, order and augmentations: the same seed gives the same numbers on the same machine.
         precision: of the arithmetic.
@@ -49,10 +49,8 @@ def pretrain(
     """
     seed_everything(seed, verbose=False)
     learner = method(data.skeleton)
-    name = "-".join(
-        [data.folder.root.resolve().name, data.benchmark or "all", "+".join(learner.streams), f"seed{seed}"]
-    )
-    out = out or Path("runs") / name
+    what = [type(learner).__name__.lower(), "+".join(learner.streams), f"seed{seed}"]
+    out = out or Path("runs") / "-".join([data.folder.root.resolve().name, data.benchmark or "all", *what])
     resume = resume_point(out, ckpt_path)
     learner.run = {
         "data": describe_data(data.folder, data.benchmark),

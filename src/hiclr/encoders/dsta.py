@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from hiclr.encoders.base import EdgeChange, Encoder
 from hiclr.skeleton import Skeleton, as_skeleton
 
-# of the eight blocks: channels as multiples of the width, key channels as multiples of half the width, temporal stride
+# of the eight blocks: channels as multiples of the first's, key channels as multiples of half of it, temporal stride
 _BLOCKS = ((1, 1, 1), (1, 1, 1), (2, 1, 2), (2, 1, 1), (4, 2, 2), (4, 2, 1), (4, 2, 1), (8, 2, 1))
 _HEADS = 3
 _TEMPORAL_KERNEL = 7
@@ -31,7 +31,7 @@ class DSTA(Encoder):
             depends on it and any length will do.
         attention_dropout: after the temporal convolution of every block, despite the published name
             (published: 0.5 in pre-training, 0 afterwards).
-        width: channels of the first block; features have 8 times as many (32 -> D = 256).
+        base_channels: of the first block; features have 8 times as many (32 -> D = 256).
     """
 
     graph_tensors = ("blocks.*.attention.global_map", "blocks.*.attention.encoding")
@@ -41,22 +41,22 @@ class DSTA(Encoder):
         skeleton: str | Skeleton | Mapping[str, Any] = "ntu25",
         frames: int = 50,
         attention_dropout: float = 0.0,
-        width: int = 32,
+        base_channels: int = 32,
     ) -> None:
-        for name, value in (("frames", frames), ("width", width)):
+        for name, value in (("frames", frames), ("base_channels", base_channels)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 <= attention_dropout <= 1:
             raise ValueError(f"attention_dropout must lie in 0..1, got {attention_dropout}")
-        settings = {"frames": frames, "attention_dropout": attention_dropout, "width": width}
-        super().__init__(as_skeleton(skeleton), _BLOCKS[-1][0] * width, settings)
-        self.input_map = nn.Sequential(*_conv_norm(3, width), nn.LeakyReLU(_SLOPE))
-        channels = width
+        settings = {"frames": frames, "attention_dropout": attention_dropout, "base_channels": base_channels}
+        super().__init__(as_skeleton(skeleton), _BLOCKS[-1][0] * base_channels, settings)
+        self.input_map = nn.Sequential(*_conv_norm(3, base_channels), nn.LeakyReLU(_SLOPE))
+        channels = base_channels
         self.blocks = nn.ModuleList()
         for multiple, halves, stride in _BLOCKS:
-            attention = JointAttention(channels, (halves * width + 1) // 2, self.skeleton.num_joints)
-            self.blocks.append(_Block(attention, channels, multiple * width, stride, attention_dropout))
-            channels = multiple * width
+            attention = JointAttention(channels, (halves * base_channels + 1) // 2, self.skeleton.num_joints)
+            self.blocks.append(_Block(attention, channels, multiple * base_channels, stride, attention_dropout))
+            channels = multiple * base_channels
         self.apply(_draw_weights)
 
     def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:

@@ -57,7 +57,7 @@ _DSTA = _Published(
     sign="graph_layers.",
     joints=("graph_layers.0.attention0s", 4),
     width=("proj.weight", 4),
-    build=lambda skeleton, width: DSTA(skeleton, width=width),
+    build=lambda skeleton, width: DSTA(skeleton, base_channels=width),
     renames=(
         (r"input_map\.0\.", "proj."),
         (r"input_map\.1\.", "input_map.0."),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.optim import SGD
 
 from hiclr.encoders.base import pooled
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream
 from hiclr.losses import hierarchical_consistency, info_nce, nearest_positives
-from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory, published_sgd
+from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory
 from hiclr.methods.contrast import Contrast
 from hiclr.skeleton import Skeleton
 from hiclr.transforms import Level, growing_views
@@ -50,7 +51,7 @@ class AimCLR(Learner):
         key_momentum: float = 0.999,
         temperature: float = 0.07,
         mining_start: float = 0.5,
-        optimizer: OptimizerFactory = published_sgd,
+        optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4),
         lr_drop: float = 5 / 6,
     ) -> None:
         basic_view, extreme_view = growing_views([basic, extreme], skeleton, stream)

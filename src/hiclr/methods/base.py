@@ -1,31 +1,24 @@
-"""What all pre-training methods share: their networks, optimizer and schedule, a whole checkpoint."""
+"""What all pre-training methods share: their networks and the shape of their training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
 
 from hiclr.encoders.base import Encoder
-from hiclr.encoders.checkpoint import CHECKPOINT_KEY, describe
+from hiclr.encoders.checkpoint import describe
 from hiclr.functional import Stream
 from hiclr.methods.contrast import Contrast
+from hiclr.methods.trainee import OptimizerFactory as OptimizerFactory
+from hiclr.methods.trainee import Trainee
 from hiclr.skeleton import Skeleton
 
 EncoderFactory = Callable[[Skeleton], Encoder]
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
-def published_sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """SGD as published for ST-GCN."""
-    return SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4)
-
-
-class Learner(LightningModule):
+class Learner(Trainee):
     """A pre-training method: one contrast for each stream it learns from, and what surrounds them.
 
     A method adds its loss as `training_step`.
@@ -48,22 +41,19 @@ class Learner(LightningModule):
         settings: Mapping[str, Any],
         mining_start: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer)
         self.contrasts = nn.ModuleDict({str(stream): contrast for stream, contrast in contrasts.items()})
-        self.make_optimizer = optimizer
         self.lr_drop = lr_drop
         self.mining_start = mining_start
-        self.settings: dict[str, Any] = {
+        self.settings = {
             "method": type(self).__name__,
             "streams": self.streams,
-            "encoder": self._description()["encoder"],
+            "encoder": self.description()["encoder"],
             **self.contrast.settings,
             "lr_drop": lr_drop,
             "mining_start": mining_start,
             **settings,
         }
-        self.epochs_trained = 0
-        self.run: dict[str, Any] = {}  # settings of the run, for the checkpoint
 
     @property
     def contrast(self) -> Contrast:
@@ -79,7 +69,8 @@ class Learner(LightningModule):
         """The contrast whose encoder sees this stream."""
         return cast("Contrast", self.contrasts[stream])
 
-    def _description(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
+        """What rebuilds the encoders from the checkpoint."""
         weights = {stream: f"contrasts.{stream}.query.encoder." for stream in self.streams}
         return describe(self.contrast.query.encoder, weights)
 
@@ -92,41 +83,11 @@ class Learner(LightningModule):
         """The epoch at which this share of the training is over."""
         return round(share * (self.trainer.max_epochs or 0))
 
-    def configure_optimizers(self) -> Optimizer:
-        """The optimizer of everything that wants a gradient."""
-        optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
-        return optimizer
-
-    def on_train_epoch_start(self) -> None:
-        """Sets the learning rate from the epoch alone, so that a resumed or prolonged run has the right one."""
-        factor = 0.1 if self.current_epoch >= self.epoch_at(self.lr_drop) else 1.0
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group["initial_lr"] * factor
+    def lr_factor(self, epoch: int) -> float:
+        """Falls to a tenth after a share of the training."""
+        return 0.1 if epoch >= self.epoch_at(self.lr_drop) else 1.0
 
     def log_terms(self, **terms: Tensor) -> None:
         """Logs terms as means over the epoch; `loss` shows in the progress bar."""
         for name, term in terms.items():
             self.log(name, term.detach(), on_step=False, on_epoch=True, prog_bar=name == "loss", batch_size=1)
-
-    def on_train_epoch_end(self) -> None:
-        """Counts the epoch, for the checkpoint."""
-        self.epochs_trained = self.current_epoch + 1
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what rebuilds the encoder, what is known of the run, and the state of chance."""
-        checkpoint[CHECKPOINT_KEY] = {
-            **self._description(),
-            "epochs": self.epochs_trained,
-            "run": self.run,
-            "random_states": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the state of chance up where the checkpoint left it."""
-        ours = checkpoint[CHECKPOINT_KEY]
-        self.epochs_trained = ours["epochs"]
-        torch.set_rng_state(ours["random_states"]["cpu"])
-        if len(ours["random_states"]["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(ours["random_states"]["cuda"])

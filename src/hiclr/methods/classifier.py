@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import SGD
 
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import describe
 from hiclr.functional import Stream, to_stream
-from hiclr.methods.base import published_sgd
 from hiclr.methods.trainee import OptimizerFactory, Trainee
 from hiclr.transforms import Level, View, growing_views
 
@@ -39,7 +39,7 @@ class Classifier(Trainee):
         stream: Stream,
         class_names: Sequence[str],
         augmentation: Level | None = None,
-        optimizer: OptimizerFactory = published_sgd,
+        optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4),
         lr_steps: Sequence[int] = (30, 55),
         warmup_epochs: int = 5,
     ) -> None:

@@ -8,11 +8,12 @@ from typing import get_args
 
 import torch
 from torch import Tensor
+from torch.optim import SGD
 
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream, to_stream
 from hiclr.losses import cross_stream_nce, info_nce
-from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory, published_sgd
+from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory
 from hiclr.methods.contrast import Contrast
 from hiclr.skeleton import Skeleton
 from hiclr.transforms import Level, growing_views
@@ -49,7 +50,7 @@ class CrosSCLR(Learner):
         key_momentum: float = 0.999,
         temperature: float = 0.07,
         mining_start: float = 0.5,
-        optimizer: OptimizerFactory = published_sgd,
+        optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4),
         lr_drop: float = 5 / 6,
     ) -> None:
         (view,) = growing_views([augmentation], skeleton)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
+from torch.optim import SGD
 
 from hiclr import losses
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream
 from hiclr.losses import Distance, hierarchical_consistency, info_nce, nearest_positives
-from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory, published_sgd
+from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory
 from hiclr.methods.contrast import Contrast
 from hiclr.skeleton import Skeleton
 from hiclr.transforms import Level, View, growing_views
@@ -56,7 +57,7 @@ class HiCLR(Learner):
         distance: Distance = "kl",
         symmetric: bool = False,
         mining_start: float = 0.5,
-        optimizer: OptimizerFactory = published_sgd,
+        optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4),
         lr_drop: float = 5 / 6,
     ) -> None:
         views = growing_views(arrangement, skeleton, stream)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.optim import SGD
 
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream
 from hiclr.losses import info_nce
-from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory, published_sgd
+from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory
 from hiclr.methods.contrast import Contrast
 from hiclr.skeleton import Skeleton
 from hiclr.transforms import Level, growing_views
@@ -40,7 +41,7 @@ class SkeletonCLR(Learner):
         queue_size: int = 32768,
         key_momentum: float = 0.999,
         temperature: float = 0.07,
-        optimizer: OptimizerFactory = published_sgd,
+        optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4),
         lr_drop: float = 5 / 6,
     ) -> None:
         (view,) = growing_views([augmentation], skeleton, stream)

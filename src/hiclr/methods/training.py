@@ -48,7 +48,7 @@ def train(
 
 
 def fit(
-    trainee: Learner | Trainee,
+    trainee: Trainee,
     batches: DataLoader[Any],
     out: Path,
     max_epochs: int,
@@ -179,7 +179,7 @@ class CollapseWatch(Callback):
             )
 
 
-def _check_same_run(trainee: Learner | Trainee, max_epochs: int, resume: Path) -> None:
+def _check_same_run(trainee: Trainee, max_epochs: int, resume: Path) -> None:
     ours = read_safely(resume).get(CHECKPOINT_KEY)
     if ours is None:
         raise ValueError(f"{resume} holds no training state to go on from, only weights")
