@@ -114,6 +114,8 @@ SHORTER = {
     "pretrain": "--max_epochs 1 --data.batch_size 16 --method.encoder.width 2 --method.queue_size 32",
     "linear": "--epochs 2",
     "knn": "--k [1,3]",
+    "finetune": "--max_epochs 1",
+    "ablate": "--max_epochs 1 --data.batch_size 16 --method.encoder.width 2 --rows [SkeletonCLR] --seeds 0",
 }
 
 
@@ -122,11 +124,15 @@ def run(command: str) -> None:
     main(words + shlex.split(SHORTER.get(words[0], "")))
 
 
-def test_readme_commands_run(here: Path) -> None:
+def write_ntu60() -> None:
     synthesise("nturgbd_skeletons", subjects=4, repetitions=1, classes=["drink", "wave", "kick"])
     Path("nturgbd_skeletons", MARKER).unlink()  # from here on they pass for recorded ones
+
+
+def test_readme_commands_run(here: Path) -> None:
+    write_ntu60()
     said = commands("README.md")
-    assert len(said) == 8
+    assert len(said) == 10
     for command in said:
         run(command)
     for run_folder in ("runs/mine", "runs/ntu60"):
@@ -161,6 +167,43 @@ def test_commands_of_the_how_to_for_own_clips_run(here: Path) -> None:
     for command in said:
         run(command)
     assert Path("runs/mine/linear-xsub.json").is_file()
+
+
+def section(title: str) -> list[str]:
+    text = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
+    return re.findall(r"^hiclr .*$", text, re.MULTILINE)
+
+
+def test_arrangements_of_the_how_to_run(here: Path) -> None:
+    write_ntu60()
+    main(["prepare", "ntu60", "nturgbd_skeletons", "data/ntu60", "--frames", "16"])
+    said = section("Choose the augmentations")
+    assert len(said) == 7
+    for i, command in enumerate(said):
+        run(f"{command} --out runs/{i}")
+    steps = [json.loads(Path(f"runs/{i}/run.json").read_text(encoding="utf-8"))["learner"] for i in range(7)]
+    assert [len(learner["arrangement"]) for learner in steps] == [1, 2, 3, 3, 3, 4, 4]
+    assert [learner["consistency_weight"] for learner in steps[1:]] == [1.0, 0.5, 0.5, 0.5, 1.0, 1.0]
+
+
+def test_protocols_of_the_how_to_run(here: Path) -> None:
+    write_ntu60()
+    main(["prepare", "ntu60", "nturgbd_skeletons", "data/ntu60", "--frames", "16"])
+    run("hiclr pretrain --data.root data/ntu60 --out runs/ntu60")
+    for title in ("Train the other streams and fuse them", "Learn from few labels, or all of them"):
+        for command in section(title):
+            run(command)
+    for result in ("ensemble/ensemble-xsub", "ensemble/ensemble-published-protocol-xsub", "ntu60-chosen/ensemble-xsub"):
+        assert Path(f"runs/{result}.json").is_file()
+    for name in ("finetune", "finetune-10pct", "finetune-10pct-scratch"):
+        assert Path(f"runs/ntu60/{name}/finetune-xsub.json").is_file()
+
+
+def test_comparisons_of_the_how_to_run(here: Path) -> None:
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    for command in section("Compare methods"):
+        run(command)
+    assert Path("runs/ablate-mine-xsub/arrangements.md").is_file()
 
 
 def test_commands_of_the_data_page_run(here: Path) -> None:
@@ -236,3 +279,12 @@ def test_one_number_of_the_optimizer_can_be_set(here: Path) -> None:
     options = json.loads(Path("one/run.json").read_text(encoding="utf-8"))["options"]
     kept = options["method"]["init_args"]["optimizer"]["init_args"]
     assert (kept["lr"], kept["momentum"], kept["weight_decay"]) == (0.02, 0.9, 1e-4)
+
+
+@pytest.mark.parametrize("words", ["--k 1", "--k 1 3", "--k=[1,3]", "--k [1]"])
+def test_lists_are_written_as_one_likes(here: Path, words: str) -> None:
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    run("hiclr pretrain --data.root data/mine --out one")
+    main(["knn", "--checkpoint", "one", "--data.root", "data/mine", *shlex.split(words)])
+    settings = json.loads(Path("one/knn-xsub.json").read_text(encoding="utf-8"))["settings"]
+    assert settings["k"] == ([1, 3] if "3" in words else [1])

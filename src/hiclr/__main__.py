@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from inspect import signature
@@ -63,7 +64,7 @@ def _run(verb: str, arguments: list[str]) -> None:
         parser.add_function_arguments(call, as_group=False, as_positional=positional, skip={"corpus"})
     arguments = [_underscored(argument) for argument in arguments]
     try:
-        options = parser.parse_args(arguments if verb.split()[0] in _WITH_POSITIONALS else _gathered(arguments))
+        options = parser.parse_args(arguments if verb.split()[0] in _WITH_POSITIONALS else _gathered(arguments, calls))
     except ArgumentError as error:
         raise ValueError(f"{_innermost(str(error))}: see hiclr {verb} --help") from None
     resolved_options.update(yaml.safe_load(parser.dump(options)))
@@ -97,15 +98,24 @@ def _underscored(argument: str) -> str:
     return f"--{option.replace('-', '_')}{equals}{value}"
 
 
-def _gathered(arguments: list[str]) -> list[str]:
-    """`--results a b` is `--results=["a", "b"]`: an option takes all words up to the next one."""
+def _gathered(arguments: list[str], calls: list[Callable[..., Any]]) -> list[str]:
+    """`--results a b` is `--results ["a", "b"]`: an option takes all words up to the next; a list even a single one."""
     gathered: list[str] = []
     for is_option, group in groupby(arguments, key=lambda argument: argument.startswith("--")):
         words = list(group)
-        if not is_option and len(words) > 1 and gathered and "=" not in gathered[-1]:
+        option = gathered[-1] if gathered else ""
+        single = len(words) == 1 and (words[0].startswith("[") or not _takes_list(option, calls))
+        if not (is_option or single or "=" in option):
             words = [f"[{', '.join(map(_quoted, words))}]"]
         gathered += words
     return gathered
+
+
+def _takes_list(option: str, calls: list[Callable[..., Any]]) -> bool:
+    """Whether a verb's option is a list and nothing else."""
+    parameters = [signature(call).parameters.get(option.removeprefix("--")) for call in calls]
+    kinds = [str(parameter.annotation) for parameter in parameters if parameter is not None]
+    return any(re.fullmatch(r"Sequence\[\w+\]( \| None)?", kind) for kind in kinds)
 
 
 def _quoted(word: str) -> str:

@@ -342,6 +342,11 @@ def test_the_same_joints_of_another_corpus_just_work(
     assert said.count("Transfer from") == 1 and "made anew" not in said
 
 
+def test_results_on_other_data_lie_apart(here: Path) -> None:
+    run("knn --checkpoint run --data.root again --k [1]")
+    assert Path("run/on-again/knn-xsub.json").is_file() and not Path("run/knn-xsub.json").exists()
+
+
 def test_from_scratch_on_other_joints_is_no_transfer(here: Path, tmp_path: Path) -> None:
     run(f"{TUNE} --data.root other --from_scratch true --max_epochs 1 --out {tmp_path}/out")
     assert "transfer" not in result(f"{tmp_path}/out/{RESULT}")

@@ -112,12 +112,12 @@ def test_no_epochs_save_the_untrained_network(root: Path, tmp_path: Path) -> Non
     assert load_encoder(out).epochs == 0
 
 
-def test_default_folder_is_named_after_data_benchmark_stream_and_seed(
+def test_default_folder_says_data_benchmark_method_stream_and_seed(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     out = pretrain(SkeletonData(root, None, batch_size=8), partial(small, stream="bone"), max_epochs=0, seed=7)
-    assert out == Path("runs/tiny-all-bone-seed7") and (out / LAST_CHECKPOINT).is_file()
+    assert out == Path("runs/tiny-all-hiclr-bone-seed7") and (out / LAST_CHECKPOINT).is_file()
 
 
 # --- repeatable -----------------------------------------------------------------------------------

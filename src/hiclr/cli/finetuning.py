@@ -84,7 +84,7 @@ def finetune(
     test_rows = data.test_rows  # refuses when there is no benchmark
     labelled = data.labelled_rows(label_fraction, seed)
     trained = load_encoder(checkpoint, stream)
-    out = out or result_folder(trained, None) / _name(label_fraction, from_scratch)
+    out = out or result_folder(trained, data, None) / _name(label_fraction, from_scratch)
     resume = resume_point(out, ckpt_path)
     seed_everything(seed, verbose=False)
     trained = _start(trained, data, encoder_settings or {}, from_scratch)

@@ -92,10 +92,17 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def result_folder(trained: TrainedEncoder, out: Path | None) -> Path:
-    """Where results about an encoder go: `out`, else beside its checkpoint (by stream, if that holds several)."""
-    beside = trained.path.parent
-    return out or (beside / trained.stream if len(trained.streams) > 1 else beside)
+def result_folder(trained: TrainedEncoder, data: SkeletonData, out: Path | None) -> Path:
+    """Where results about an encoder go: `out`, else beside its checkpoint.
+
+    There, by stream if the checkpoint holds several, and by the data if they are not what it was trained on.
+    """
+    folder = trained.path.parent
+    if len(trained.streams) > 1:
+        folder /= trained.stream
+    if transfer(trained, data) is not None:
+        folder /= f"on-{data.folder.root.resolve().name}"
+    return out or folder
 
 
 def report(
@@ -140,7 +147,7 @@ def report(
         **({} if moved is None else {"transfer": moved}),
         **provenance(),
     }
-    path = result_folder(trained, out) / f"{name or protocol}-{data.benchmark}.json"
+    path = result_folder(trained, data, out) / f"{name or protocol}-{data.benchmark}.json"
     save(result, path, {SCORES: scores} | ({VALIDATION_SCORES: validation} if validation else {}))
     return result
 
