@@ -170,7 +170,10 @@ def test_ablate_keeps_finished_runs_and_goes_on(words: list[str], monkeypatch: p
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--max_epochs", "2"], "out/SkeletonCLR-seed3 was trained with max_epochs 1, not 2: choose another --out"),
+        (
+            ["--max_epochs", "2"],
+            "out/SkeletonCLR-seed3 was trained with max_epochs 1, not 2: use the same, or another --out",
+        ),
         (["--method.stream", "bone"], "out/SkeletonCLR-seed3 was trained with streams ['joint'], not ['bone']"),
         (["--rows", "[AimCLR, Best]"], "contrast has no row Best: choose among untrained, SkeletonCLR, "),
     ],

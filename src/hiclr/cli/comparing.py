@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from hiclr.encoders.checkpoint import LAST_CHECKPOINT
 from hiclr.functional import Stream
 from hiclr.methods.base import Learner
 from hiclr.methods.hiclr import HiCLR
+from hiclr.methods.training import check_same
 from hiclr.plots import ablation_figure
 from hiclr.skeleton import Skeleton
 
@@ -99,7 +100,9 @@ def _figures(
         )
         results = [linear(run, data, stream, run), knn(run, data, stream, run, k=(1,))]
     else:
-        _check_same(run, results[0]["pretraining"], data, method(data.skeleton).settings, max_epochs)
+        before = results[0]["pretraining"]
+        now = {"max_epochs": max_epochs, "batch_size": data.batch_size, **method(data.skeleton).settings}
+        check_same({**before, **before["learner"]}, json.loads(json.dumps(now)), run)
     probe, neighbours = results
     return {
         "row": row.name,
@@ -113,17 +116,6 @@ def _figures(
 
 def _kept(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _check_same(
-    run: Path, before: Mapping[str, Any], data: SkeletonData, settings: Mapping[str, Any], max_epochs: int
-) -> None:
-    """ValueError if a finished run was made with other settings."""
-    now = {**settings, "max_epochs": max_epochs, "batch_size": data.batch_size}
-    known = {**before["learner"], **before}
-    for name, value in json.loads(json.dumps(now)).items():
-        if known.get(name) != value:
-            raise ValueError(f"{run} was trained with {name} {known.get(name)}, not {value}: choose another --out")
 
 
 def _write(path: Path, runs: pd.DataFrame, data: SkeletonData, max_epochs: int) -> None:

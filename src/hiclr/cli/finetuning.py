@@ -92,15 +92,20 @@ def finetune(
     classifier = Classifier(
         encoder, trained.stream, data.folder.class_names, augmentation, optimizer, lr_steps, warmup_epochs
     )
-    origin = file_hash(trained.path)
     chosen = {"label_fraction": label_fraction, "labels": len(labelled), "from_scratch": from_scratch}
-    classifier.run = {
-        "data": describe_data(data.folder, data.benchmark),
-        "batch_size": batch_size,
+    settings = {
+        **chosen,
+        **{name: classifier.settings[name] for name in ("lr_steps", "warmup_epochs", "augmentation", "optimizer")},
+        "encoder_settings": dict(encoder_settings or {}),
         "max_epochs": max_epochs,
+        "batch_size": batch_size,
         "seed": seed,
         "precision": precision,
-        "learner": {**classifier.settings, **chosen, "checkpoint": origin},
+    }
+    classifier.run = {
+        **settings,
+        "data": describe_data(data.folder, data.benchmark),
+        "learner": {**classifier.settings, **chosen, "checkpoint": file_hash(trained.path)},
         "pretraining": dict(trained.run),
         **provenance(),
     }
@@ -118,15 +123,6 @@ def finetune(
         "top1_last_epoch": scores.top1,
         "top1_best_on_test": max(top1_by_epoch.values()),
         "top1_by_epoch": top1_by_epoch,
-    }
-    settings = {
-        **chosen,
-        "max_epochs": max_epochs,
-        **{name: classifier.settings[name] for name in ("lr_steps", "warmup_epochs", "augmentation", "optimizer")},
-        "batch_size": batch_size,
-        "encoder_settings": dict(encoder_settings or {}),
-        "precision": precision,
-        "seed": seed,
     }
     return report("finetune", trained, data, out, figures, scores, settings)
 

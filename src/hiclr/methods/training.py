@@ -185,16 +185,23 @@ def _check_same_run(trainee: Trainee, max_epochs: int, resume: Path) -> None:
         raise ValueError(f"{resume} holds no training state to go on from, only weights")
     if ours["epochs"] > max_epochs:
         raise ValueError(f"{resume} was trained for {ours['epochs']} epochs already: max_epochs {max_epochs} is less")
-    before, now = _fixed(ours["run"]), _fixed(trainee.run)
+    check_same(_fixed(ours["run"]), _fixed(trainee.run), resume)
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
+    """ValueError naming the first setting of now that was another before."""
+    before, now = _flat(before), _flat(now)
     for name in now:
         if before.get(name) != now[name]:
-            raise ValueError(f"{resume} was trained with {name} {before.get(name)}, not {now[name]}: use the same")
+            raise ValueError(
+                f"{where} was trained with {name} {before.get(name)}, not {now[name]}: use the same, or another --out"
+            )
 
 
 def _fixed(run: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run that must not change when it goes on; its data may have moved."""
     data = {name: value for name, value in run["data"].items() if name != "root"}
-    return _flat({"data": data, **{name: run[name] for name in ("batch_size", "seed", "precision")}, **run["learner"]})
+    return {"data": data, **{name: run[name] for name in ("batch_size", "seed", "precision")}, **run["learner"]}
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
