@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hiclr.encoders.base import EdgeChange, Encoder
 from hiclr.encoders.stgcn import STGCN
+from hiclr.functional import Stream, to_stream
 from hiclr.methods.aimclr import AimCLR
 from hiclr.methods.base import Learner
 from hiclr.methods.crossclr import CrosSCLR
@@ -71,7 +72,6 @@ class Handed(nn.Module):
     """A view that hands out prepared tensors, one a call, and changes no edges."""
 
     edges = None
-    parents = KINECT.parents
 
     def __init__(self, *views: Tensor) -> None:
         super().__init__()
@@ -79,6 +79,11 @@ class Handed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.waiting.pop(0)
+
+    augment_joints = forward
+
+    def augment_stream(self, x: Tensor, stream: Stream) -> Tensor:
+        return to_stream(x, stream, KINECT.parents)
 
 
 def small(kind: type[Method], **settings: Any) -> Method:

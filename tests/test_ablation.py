@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -39,6 +40,26 @@ def learner_of(run: str) -> Learner:
 
 
 # --- the rows -------------------------------------------------------------------------------------
+
+
+def test_what_defines_a_row_is_not_the_recipes_to_say() -> None:
+    odd = partial(
+        HiCLR, arrangement=["NA"], consistency_weight=9.0, branch_weights=[1, 2], symmetric=True, distance="squared"
+    )
+    for run in ROWS:
+        changed, plain = (method_of(ROWS[run], method)(KINECT).settings for method in (odd, HiCLR))
+        assert changed == plain
+
+
+def test_crossclr_crosses_though_the_recipe_does_not_mine() -> None:
+    learner = method_of(ROWS["CrosSCLR"], partial(HiCLR, mining_start=1.0))(KINECT)
+    assert learner.second_stage_start == 0.5
+
+
+@pytest.mark.parametrize("recipe", [lambda skeleton: HiCLR(skeleton), 3])
+def test_a_recipe_that_does_not_tell_its_arguments_is_refused(recipe: Any) -> None:
+    with pytest.raises(ValueError, match=r"give a class, or a functools\.partial of one"):
+        method_of(ROWS["untrained"], recipe)
 
 
 @pytest.mark.parametrize("run", ROWS)
@@ -123,19 +144,41 @@ def test_summary_is_mean_and_sample_deviation() -> None:
 # --- the verb -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """An ablation of two rows on 48 short clips, small enough for a test."""
-    monkeypatch.chdir(tmp_path)
-    write_learnable(Path("mine.npz"))
-    main(["prepare", "npz", "mine.npz", "data", "--frames", "12"])
+def prepare_words() -> list[str]:
+    """Writes 48 short clips here; gives an ablation of two rows on them, small enough for a test."""
+    for name, root in (("mine", "data"), ("other", "other")):
+        write_learnable(Path(f"{name}.npz"))
+        main(["prepare", "npz", f"{name}.npz", root, "--frames", "12"])
     Path("tiny.yaml").write_text(
         "data: {batch_size: 12}\nmethod: {class_path: HiCLR, init_args: {queue_size: 16, encoder: "
         "{class_path: STGCN, init_args: {width: 1, init: pytorch}}}}\n",
         encoding="utf-8",
     )
-    options = "ablate --config tiny.yaml --data.root data --max_epochs 1 --seeds [3] --out out --table contrast"
-    return [*options.split(), "--rows", "[SkeletonCLR, CrosSCLR]"]
+    options = "ablate --config tiny.yaml --data.root data --max_epochs 1 --seeds 3 --out out --table contrast"
+    return [*options.split(), "--rows", "SkeletonCLR", "CrosSCLR"]
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    return prepare_words()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    place = tmp_path_factory.mktemp("ablation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        words = prepare_words()
+        main(words)
+    return place, words
+
+
+@pytest.fixture
+def trained(finished: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The same where it has run already; whoever asks for it leaves it as it is."""
+    monkeypatch.chdir(finished[0])
+    return finished[1]
 
 
 def test_ablate_trains_and_writes_tables(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +188,7 @@ def test_ablate_trains_and_writes_tables(words: list[str], capsys: pytest.Captur
     runs = pd.read_csv("out/contrast.csv")
     assert runs["run"].tolist() == ["SkeletonCLR", "CrosSCLR"] and runs["seed"].tolist() == [3, 3]
     for run in ("SkeletonCLR", "CrosSCLR"):
-        result = json.loads(Path(f"out/{run}-seed3/linear-xsub.json").read_text(encoding="utf-8"))
+        result = json.loads(Path(f"out/{run}-seed3/measured/linear-xsub.json").read_text(encoding="utf-8"))
         line = runs[runs["run"] == run].iloc[0]
         assert line[FIGURES[0]] == result["top1_last_epoch"] and line[FIGURES[1]] == result["top1_best_on_test"]
         assert (result["stream"], result["pretraining"]["seed"]) == ("joint", 3)
@@ -157,7 +200,7 @@ def test_ablate_trains_and_writes_tables(words: list[str], capsys: pytest.Captur
 def test_ablate_keeps_finished_runs_and_goes_on(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     main(words)
     before = Path("out/contrast.csv").read_bytes()
-    lost = Path("out/CrosSCLR-seed3/knn-xsub.json")  # as if it had been stopped before the last measurement
+    lost = Path("out/CrosSCLR-seed3/measured/knn-xsub.json")  # as if it had been stopped before the last measurement
     lost.unlink()
     trained: list[Path] = []
     pretrain = comparing.pretrain
@@ -167,21 +210,44 @@ def test_ablate_keeps_finished_runs_and_goes_on(words: list[str], monkeypatch: p
     assert Path("out/contrast.csv").read_bytes() == before
 
 
+def test_what_a_user_measures_beside_does_not_enter_the_table(words: list[str]) -> None:
+    main(words)
+    before = Path("out/contrast.csv").read_bytes()
+    main(
+        [
+            "linear",
+            "--checkpoint",
+            "out/SkeletonCLR-seed3",
+            "--data.root",
+            "data",
+            "--epochs",
+            "1",
+            "--standardize",
+            "true",
+        ]
+    )
+    main(["knn", "--checkpoint", "out/SkeletonCLR-seed3", "--data.root", "data", "--k", "5"])
+    main(words)
+    assert Path("out/contrast.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (
-            ["--max_epochs", "2"],
+            "--max_epochs 2",
             "out/SkeletonCLR-seed3 was trained with max_epochs 1, not 2: use the same, or another --out",
         ),
-        (["--method.stream", "bone"], "out/SkeletonCLR-seed3 was trained with streams ['joint'], not ['bone']"),
-        (["--rows", "[AimCLR, Best]"], "contrast has no row Best: choose among untrained, SkeletonCLR, "),
+        ("--method.stream bone", "out/SkeletonCLR-seed3 was trained with learner.streams ['joint'], not ['bone']"),
+        ("--method.optimizer.lr 0.9", "out/SkeletonCLR-seed3 was trained with learner.optimizer.lr 0.1, not 0.9"),
+        ("--data.root other", "out/SkeletonCLR-seed3 was trained with data.corpus mine, not other"),
+        ("--data.benchmark null", "evaluation needs a benchmark: choose one of xsub"),
+        ("--rows AimCLR Best", "contrast has no row Best: choose among untrained, SkeletonCLR, "),
+        ("--seeds 3 3", "seeds must be different numbers, at least one, got [3, 3]"),
+        ("--seeds []", "seeds must be different numbers, at least one, got []"),
     ],
 )
-def test_ablate_refuses(
-    words: list[str], capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
-) -> None:
-    main(words)
+def test_ablate_refuses(trained: list[str], capsys: pytest.CaptureFixture[str], options: str, sentence: str) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(words + options)
+        main(trained + options.split())
     assert stopped.value.code == 2 and sentence in capsys.readouterr().err

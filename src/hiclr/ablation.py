@@ -24,11 +24,13 @@ from hiclr.transforms import DropAddEdges, Level, RandomMask
 
 FIGURES = ("linear, last epoch", "linear, best on test", "kNN")
 PUBLISHED = "published, NTU60 xsub, linear"
+# what the rows have in common is the recipe's to say; all else defines a row
+_SHARED = {"stream", "encoder", "queue_size", "key_momentum", "temperature", "mining_start", "optimizer", "lr_drop"}
 _K4 = {"consistency_weight": 1.0, "branch_weights": [0.5, 0.3, 0.2]}
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, eq=False)
+class Variant:
     """One row of a table.
 
     Args:
@@ -50,23 +52,24 @@ class Row:
     trained: bool = True
 
 
-def _grown(*sets: str, published: float | None = None, **changes: Any) -> Row:
+def _grown(*sets: str, published: float | None = None, **changes: Any) -> Variant:
     name = f"k={len(sets)} {', '.join(sets)}"
-    return Row(name, "-".join(("HiCLR", *sets)), HiCLR, {"arrangement": list(sets), **changes}, published=published)
+    return Variant(name, "-".join(("HiCLR", *sets)), HiCLR, {"arrangement": list(sets), **changes}, published=published)
 
 
-_UNTRAINED = Row("untrained encoder", "untrained", trained=False)
-_SKELETONCLR = Row("k=1 BA (SkeletonCLR)", "SkeletonCLR", SkeletonCLR, published=68.3)
+_UNTRAINED = Variant("untrained encoder", "untrained", trained=False)
+_SKELETONCLR = Variant("k=1 BA (SkeletonCLR)", "SkeletonCLR", SkeletonCLR, published=68.3)
 _K2 = _grown("BA", "NA", consistency_weight=1.0, published=76.8)
 _K3 = _grown("BA", "NA", "Mask", consistency_weight=0.5, published=77.6)
+_DAE = _grown("BA", "NA", "DAE", consistency_weight=0.5, published=77.2)
 
 
-def _k3(name: str, run: str, strongest: Callable[[], Level] | None = None, **changes: Any) -> Row:
+def _k3(name: str, run: str, strongest: Callable[[], Level] | None = None, **changes: Any) -> Variant:
     """A change to k=3 with RandomMask."""
-    return Row(name, f"HiCLR-{run}", HiCLR, {**_K3.changes, **changes}, strongest)
+    return Variant(name, f"HiCLR-{run}", HiCLR, {**_K3.changes, **changes}, strongest)
 
 
-TABLES: dict[str, tuple[Row, ...]] = {
+TABLES: dict[str, tuple[Variant, ...]] = {
     # the growing augmentations of the slides
     "arrangements": (
         _UNTRAINED,
@@ -74,7 +77,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
         _K2,
         _K3,
         _grown("BA", "NA", "AdaIN", consistency_weight=0.5, published=77.3),
-        _grown("BA", "NA", "DAE", consistency_weight=0.5, published=77.2),
+        _DAE,
         _grown("BA", "NA", "DAE", "Mask", **_K4, published=77.4),
         _grown("BA", "NA", "DAE", "AdaIN", **_K4, published=77.5),
     ),
@@ -82,11 +85,11 @@ TABLES: dict[str, tuple[Row, ...]] = {
     "contrast": (
         _UNTRAINED,
         replace(_SKELETONCLR, name="SkeletonCLR: BA"),
-        Row("SkeletonCLR: BA + NA", "SkeletonCLR-NA", SkeletonCLR, {"augmentation": "BA+NA"}),
-        Row("SkeletonCLR: BA + NA + Mask", "SkeletonCLR-NA-Mask", SkeletonCLR, {"augmentation": "BA+NA+Mask"}),
-        Row("AimCLR: BA, NA", "AimCLR", AimCLR, published=74.3),
-        Row("AimCLR: BA, NA + Mask", "AimCLR-Mask", AimCLR, {"extreme": "NA+Mask"}),
-        Row("CrosSCLR, joint encoder", "CrosSCLR", CrosSCLR),
+        Variant("SkeletonCLR: BA + NA", "SkeletonCLR-NA", SkeletonCLR, {"augmentation": "BA+NA"}),
+        Variant("SkeletonCLR: BA + NA + Mask", "SkeletonCLR-NA-Mask", SkeletonCLR, {"augmentation": "BA+NA+Mask"}),
+        Variant("AimCLR: BA, NA", "AimCLR", AimCLR, published=74.3),
+        Variant("AimCLR: BA, NA + Mask", "AimCLR-Mask", AimCLR, {"extreme": "NA+Mask"}),
+        Variant("CrosSCLR, joint encoder", "CrosSCLR", CrosSCLR),
         replace(_K2, name="HiCLR: BA, NA"),
         replace(_K3, name="HiCLR: BA, NA, Mask"),
     ),
@@ -100,7 +103,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
         _k3("lambda 2", "lambda2", consistency_weight=2.0),
         _k3("mask 0.2", "mask0.2", lambda: [RandomMask(0.2)]),
         _k3("mask 0.4", "mask0.4", lambda: [RandomMask(0.4)]),
-        _k3("DAE: drop 0.1, add 0.05", "BA-NA-DAE", arrangement=["BA", "NA", "DAE"]),
+        replace(_DAE, name="DAE: drop 0.1, add 0.05"),
         _k3("DAE: drop 0.3, add 0.05", "drop0.3", lambda: [DropAddEdges(0.3, 0.05)]),
         _k3("DAE: drop 0.1, add 0.01", "add0.01", lambda: [DropAddEdges(0.1, 0.01)]),
         _k3("DAE: drop 0.1, add 0.15", "add0.15", lambda: [DropAddEdges(0.1, 0.15)]),
@@ -108,24 +111,37 @@ TABLES: dict[str, tuple[Row, ...]] = {
 }
 
 
-def method_of(row: Row, recipe: Callable[[Skeleton], Learner]) -> Callable[[Skeleton], Learner]:
-    """The row's method with the recipe's arguments, as far as the method has them, and the row's changes.
+def method_of(row: Variant, recipe: Callable[[Skeleton], Learner]) -> Callable[[Skeleton], Learner]:
+    """The row's method with what the rows share from the recipe, and the row's changes.
 
     Args:
         row: of a table.
-        recipe: a method, or a `functools.partial` of one; of it only the arguments count.
+        recipe: a method, or a `functools.partial` of one with named arguments. Its encoder, optimizer, queue,
+            temperature, stream and schedule count; views and losses are the rows' to say.
+
+    Raises:
+        ValueError: for a recipe that does not tell its arguments.
     """
-    known = signature(row.method).parameters
-    shared = {name: value for name, value in arguments_of(recipe).items() if name in known}
-    settings = {**shared, **row.changes}
+    known = signature(row.method).parameters.keys() & _SHARED
+    settings = {name: value for name, value in arguments_of(recipe).items() if name in known} | dict(row.changes)
     if row.strongest is not None:  # made anew for every run, as it may hold what is trained
         settings["arrangement"] = ["BA", "NA", row.strongest()]
     return partial(row.method, **settings)
 
 
 def arguments_of(recipe: Callable[[Skeleton], Learner]) -> Mapping[str, Any]:
-    """What a partial method has been given; nothing for a class itself."""
-    return recipe.keywords if isinstance(recipe, partial) else {}
+    """The named arguments of a partial method; none of a class itself.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(recipe, type) and issubclass(recipe, Learner):
+        return {}
+    if not isinstance(recipe, partial):
+        raise ValueError(
+            f"ablate changes a method's arguments: give a class, or a functools.partial of one, not {recipe}"
+        )
+    return recipe.keywords
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:

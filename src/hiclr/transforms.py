@@ -59,9 +59,8 @@ class Transform(nn.Module, abc.ABC):
 
     def __str__(self) -> str:
         """Its name and its settings, as in "Shear(p=1.0, amplitude=0.5)"."""
-        settings = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
-        stated = ", ".join(f"{name}={value}" for name, value in settings.items() if name != "training")
-        return f"{type(self).__name__}({stated})"
+        settings = {name: value for name, value in vars(self).items() if name[0] != "_" and name != "training"}
+        return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in settings.items())})"
 
     def fitted(self, skeleton: Skeleton) -> Transform:
         """This transform for a skeleton; only those that ask which joint is which need to know it."""
@@ -373,9 +372,17 @@ class View(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A fresh draw of this view: (N, C, T, V, M) -> the same shape."""
+        return self.augment_stream(self.augment_joints(x), self.stream)
+
+    def augment_joints(self, x: Tensor) -> Tensor:
+        """The first half of a view: what works on the joints."""
         for transform in self.of_joints:
             x = transform(x)
-        x = functional.to_stream(x, self.stream, self.parents)
+        return x
+
+    def augment_stream(self, x: Tensor, stream: Stream) -> Tensor:
+        """The second half: a stream of augmented joints, and what works on it."""
+        x = functional.to_stream(x, stream, self.parents)
         for transform in self.of_stream:
             x = transform(x)
         return x

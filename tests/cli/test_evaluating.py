@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import torch
 
 from hiclr.__main__ import main
 from hiclr.cli import knn, linear
-from hiclr.cli.results import features
+from hiclr.cli.results import features, remarks, result_folder
 from hiclr.data.folder import PreparedFolder
 from hiclr.data.module import SkeletonData
+from hiclr.encoders.checkpoint import TrainedEncoder, load_encoder
 from hiclr.evaluation import Scores, linear_probe
 
 SMALL = "--data.root mine --data.batch_size 16"
@@ -144,3 +147,59 @@ def test_results_of_three_streams_do_not_overwrite_each_other(
 def test_results_of_one_stream_lie_beside_the_checkpoint(here: Path) -> None:
     main(shlex.split(f"knn --checkpoint run {SMALL} --k [1]"))
     assert Path("run/knn-xsub.json").is_file()
+    assert read("run/knn-xsub.json")["remarks"] == [] and read("run/knn-xsub.json")["train_sequences"] == 36
+
+
+# --- of files of weights, and of encoders that have seen more -------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("rel/joint.pt", "rel/joint/on-mine"),
+        ("rel/bone.pt", "rel/bone/on-mine"),
+        ("rel/joint.v2.pt", "rel/joint.v2/on-mine"),
+        ("rel/joint", "rel/joint-results/on-mine"),  # where the file is, no folder can be
+    ],
+)
+def test_results_of_published_weights_lie_by_file_and_data(here: Path, path: str, expected: str) -> None:
+    published = replace(load_encoder("run"), path=Path(path), epochs=None, run={})
+    assert result_folder(published, SkeletonData("mine"), None) == Path(expected)
+    assert remarks(published, SkeletonData("mine")) == []
+
+
+def test_results_of_a_kept_checkpoint_do_not_overwrite_those_of_the_last(here: Path) -> None:
+    shutil.copy("run/last.ckpt", "run/kept.ckpt")
+    main(shlex.split(f"knn --checkpoint run/kept.ckpt {SMALL} --k [1]"))
+    assert Path("run/kept/knn-xsub.json").is_file()
+
+
+def trained_on(benchmark: str | None, **changes: Any) -> TrainedEncoder:
+    trained = load_encoder("run")
+    there = {**trained.run["data"], "benchmark": benchmark, **changes}
+    return replace(trained, run={**trained.run, "data": there})
+
+
+@pytest.mark.parametrize(("benchmark", "where"), [("xview", "the training side of xview"), (None, "all sequences")])
+def test_what_may_have_been_seen_of_the_test_side_is_said(here: Path, benchmark: str | None, where: str) -> None:
+    sentence = f"The encoder was trained on {where}: it may have seen test sequences of xsub"
+    data = SkeletonData("mine")
+    assert remarks(trained_on(benchmark), data) == [sentence]
+    assert result_folder(trained_on(benchmark), data, None) == Path("run")
+    assert remarks(trained_on(benchmark, corpus="another"), data) == []
+    assert remarks(trained_on(benchmark, source_hash="0"), data) == []
+
+
+def test_what_came_before_fine_tuning_counts(here: Path) -> None:
+    before, data = trained_on(None), SkeletonData("mine")
+    tuned = {"learner": {"method": "Classifier"}, "data": load_encoder("run").run["data"], "pretraining": before.run}
+    labels, seen = remarks(replace(before, run={**tuned, "pretraining": tuned}), data)
+    assert "with labels" in labels and "all sequences" in seen  # each once
+
+
+def test_remarks_are_on_the_screen(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(shlex.split(f"pretrain {SMALL} --data.benchmark null {TINY} --out {tmp_path}/all"))
+    main(shlex.split(f"linear --checkpoint {tmp_path}/all {SMALL} --epochs 1"))
+    (remark,) = read(tmp_path / "all" / "linear-xsub.json")["remarks"]
+    assert remark.startswith("The encoder was trained on all sequences")
+    assert remark in " ".join(capsys.readouterr().err.split())

@@ -29,8 +29,9 @@ from hiclr.skeleton import SKELETONS
 from writers.learnable import LABELS, learnable_frames, write_learnable
 
 TUNE = "finetune --data.root mine --checkpoint run --batch_size 16 --accelerator cpu"
-SHORT = "--max_epochs 6 --lr_steps [4] --warmup_epochs 2 --optimizer.lr 0.05"
+SHORT = "--max_epochs 6 --lr_drops 0.667 --warmup_epochs 2 --optimizer.lr 0.05"
 RESULT = "finetune-xsub.json"
+WITH_LABELS = "The encoder was trained with labels: this is no figure of unsupervised pre-training"
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +116,8 @@ def test_files_and_figures(here: Path) -> None:
     assert said["top1_best_on_test"] == max(said["top1_by_epoch"].values())
     settings = said["settings"]
     assert (settings["labels"], settings["label_fraction"], settings["from_scratch"]) == (36, 1.0, False)
-    assert settings["optimizer"]["lr"] == 0.05 and settings["lr_steps"] == [4] and settings["batch_size"] == 16
-    assert "transfer" not in said and said["checkpoint"]["epochs"] == 0
+    assert settings["optimizer"]["lr"] == 0.05 and settings["lr_drops"] == [0.667] and settings["batch_size"] == 16
+    assert "transfer" not in said and said["remarks"] == [] and said["checkpoint"]["epochs"] == 0
     rows = metrics(out)
     assert rows["epoch"].tolist() == [1, 2, 3, 4, 5, 6] and rows["step"].tolist() == [3, 6, 9, 12, 15, 18]
     np.testing.assert_allclose(rows["lr"], [0.025, 0.05, 0.05, 0.05, 0.005, 0.005], rtol=1e-6)
@@ -140,9 +141,19 @@ def test_the_checkpoint_gives_the_encoder_and_the_scores_back(here: Path) -> Non
     assert not torch.equal(trained.encoder.state_dict()["blocks.3.graph.weight"], before["blocks.3.graph.weight"])
 
 
-def test_a_fine_tuned_encoder_can_be_evaluated(here: Path, tmp_path: Path) -> None:
+def test_a_fine_tuned_encoder_can_be_evaluated(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(f"knn --checkpoint run/finetune --data.root mine --k [1] --out {tmp_path}")
-    assert result(f"{tmp_path}/knn-xsub.json")["checkpoint"]["epochs"] == 6
+    said = result(f"{tmp_path}/knn-xsub.json")
+    assert said["checkpoint"]["epochs"] == 6
+    assert said["remarks"] == [WITH_LABELS] and WITH_LABELS in " ".join(capsys.readouterr().err.split())
+
+
+def test_fine_tuning_a_fine_tuned_encoder_says_so_but_not_from_scratch(here: Path, tmp_path: Path) -> None:
+    again = "finetune --data.root mine --checkpoint run/finetune --max_epochs 1 --accelerator cpu"
+    run(f"{again} --out {tmp_path}/again")
+    run(f"{again} --from_scratch true --out {tmp_path}/scratch")
+    assert result(f"{tmp_path}/again/{RESULT}")["remarks"] == [WITH_LABELS]
+    assert result(f"{tmp_path}/scratch/{RESULT}")["remarks"] == []
 
 
 def test_simulated_actions_are_learnt(tmp_path: Path) -> None:
@@ -150,7 +161,7 @@ def test_simulated_actions_are_learnt(tmp_path: Path) -> None:
     data = prepare(synthetic(raw), tmp_path / "data", frames=16).root
     tiny = "--data.batch_size 8 --method.encoder.width 4 --method.encoder.init pytorch --method.queue_size 32"
     run(f"pretrain --data.root {data} {tiny} --max_epochs 0 --out {tmp_path}/run")
-    tune = "--batch_size 8 --max_epochs 8 --lr_steps [6] --warmup_epochs 2 --encoder_settings.dropout 0"
+    tune = "--batch_size 8 --max_epochs 8 --lr_drops 0.75 --warmup_epochs 2 --encoder_settings.dropout 0"
     run(f"finetune --data.root {data} --checkpoint {tmp_path}/run --accelerator cpu {tune}")
     assert metrics(tmp_path / "run" / "finetune")["loss"].iloc[-1] < 0.8 * math.log(3)  # that of guessing
     said = result(f"{tmp_path}/run/finetune/{RESULT}")
@@ -162,7 +173,7 @@ def test_simulated_actions_are_learnt(tmp_path: Path) -> None:
 
 def test_a_share_of_the_labels_from_scratch_same_seed_same_numbers(here: Path, tmp_path: Path) -> None:
     before = Path("run", LAST_CHECKPOINT).read_bytes()
-    tune = f"{TUNE} --label_fraction 0.25 --from_scratch true --augmentation BA --max_epochs 2 --lr_steps []"
+    tune = f"{TUNE} --label_fraction 0.25 --from_scratch true --augmentation BA --max_epochs 2 --lr_drops []"
     run(tune)
     torch.manual_seed(77)  # what happened before does not matter
     run(f"{tune} --out {tmp_path}/again")
@@ -171,7 +182,7 @@ def test_a_share_of_the_labels_from_scratch_same_seed_same_numbers(here: Path, t
     assert_same(first, f"{tmp_path}/again")
     assert metrics(first)["loss"][0] != metrics(f"{tmp_path}/other")["loss"][0]
     said = result(f"{first}/{RESULT}")
-    assert said["settings"]["labels"] == 9 and said["train_sequences"] == 36  # 3 of each 12
+    assert said["settings"]["labels"] == said["train_sequences"] == 9  # 3 of each 12
     assert said["pretraining"] == {} and said["settings"]["from_scratch"] is True
     assert Path("run", LAST_CHECKPOINT).read_bytes() == before
 
@@ -218,7 +229,7 @@ def test_resumed_equals_never_stopped(here: Path, tmp_path: Path, monkeypatch: p
         ("--ckpt_path last --optimizer.lr 0.1", "was trained with optimizer"),
         ("--ckpt_path last --label_fraction 0.5", "was trained with label_fraction 1.0, not 0.5"),
         ("--ckpt_path last --seed 3", "was trained with seed 0, not 3"),
-        ("--ckpt_path last --lr_steps [5]", "was trained with lr_steps [4], not [5]"),
+        ("--ckpt_path last --lr_drops 0.8", "was trained with lr_drops [0.667], not [0.8]"),
         ("--ckpt_path last --augmentation BA", "was trained with augmentation"),
         ("--ckpt_path last --from_scratch true", "was trained with from_scratch False, not True"),
         ("--ckpt_path last --checkpoint run/finetune", "was trained with checkpoint"),
@@ -246,7 +257,7 @@ def test_going_on_with_other_settings_is_refused(
         ("--encoder_settings.dropuot 0", "STGCN has no setting 'dropuot': it has width, dropout"),
         ("--encoder_settings.width 4", "would change blocks.0.graph.weight of the trained STGCN"),
         ("--augmentation XX", "unknown augmentation set 'XX'"),
-        ("--lr_steps [-1]", "lr_steps and warmup_epochs count epochs"),
+        ("--lr_drops 30 55", "lr_drops are shares of the epochs, from 0 to 1, got [30.0, 55.0]"),
         ("--stream bone", "was trained on the joint stream, not on bone"),
         ("--checkpoint gone", "no checkpoint gone"),
     ],
@@ -272,10 +283,9 @@ def test_a_diverging_run_stops_in_a_sentence(here: Path, tmp_path: Path, capsys:
 
 
 def test_looks_come_every_few_epochs_and_leave_the_network_training() -> None:
-    network = torch.nn.Linear(2, 3)
+    network: Any = torch.nn.Linear(2, 3)
     logged: list[float] = []
-    module: Any = network
-    module.log = lambda name, value: logged.append(value)
+    network.log = lambda name, value: logged.append(value)
     looked: list[int] = []
 
     def score(seen: torch.nn.Module) -> Scores:
@@ -286,7 +296,7 @@ def test_looks_come_every_few_epochs_and_leave_the_network_training() -> None:
     watch = ScoreLog(score, every=4)
     for epoch in range(1, 10):
         trainer: Any = type("Stub", (), {"current_epoch": epoch - 1})
-        watch.on_train_epoch_end(trainer, module)
+        watch.on_train_epoch_end(trainer, network)
         assert network.training
     assert looked == [4, 8] and watch.top1_by_epoch == {4: 100.0, 8: 50.0}
     np.testing.assert_equal(logged, [np.nan] * 3 + [100.0] + [np.nan] * 3 + [50.0, np.nan])
@@ -345,6 +355,15 @@ def test_the_same_joints_of_another_corpus_just_work(
 def test_results_on_other_data_lie_apart(here: Path) -> None:
     run("knn --checkpoint run --data.root again --k [1]")
     assert Path("run/on-again/knn-xsub.json").is_file() and not Path("run/knn-xsub.json").exists()
+
+
+def test_results_on_other_data_of_the_same_name_lie_apart(here: Path, tmp_path: Path) -> None:
+    shutil.copytree("mine", tmp_path / "namesake")
+    about = json.loads(Path("mine/about.json").read_text(encoding="utf-8"))
+    (tmp_path / "namesake/about.json").write_text(json.dumps({**about, "source_hash": "0"}), encoding="utf-8")
+    run(f"knn --checkpoint run --data.root {tmp_path}/namesake --k [1]")
+    said = result("run/on-namesake/knn-xsub.json")
+    assert "transfer" not in said and not Path("run/knn-xsub.json").exists()
 
 
 def test_from_scratch_on_other_joints_is_no_transfer(here: Path, tmp_path: Path) -> None:

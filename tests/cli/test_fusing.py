@@ -38,6 +38,7 @@ def saved(run: str, stream: str, seed: int, protocol: str = "linear", **changes:
         "stream": stream,
         "settings": {"validation": 0.2},
         "data": {"root": "data/mine", "source_hash": "1234", "benchmark": "xsub"},
+        "remarks": [],
         **changes,
     }
     path = Path("runs", run, f"{protocol}-xsub.json")
@@ -110,6 +111,14 @@ def test_an_ensemble_of_other_results_is_not_overwritten(runs: list[Path]) -> No
     assert read("runs/ensemble/ensemble-xsub.json")["weights"] == [1, 1, 0]
 
 
+def test_remarks_of_the_results_hold_for_the_fused_one(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, stream in enumerate(("joint", "bone")):
+        saved(stream, stream, seed, remarks=["Trained with labels"])
+    capsys.readouterr()
+    assert ensemble(runs)["remarks"] == ["Trained with labels"]
+    assert capsys.readouterr().err.count("Trained with labels\n") == 1
+
+
 # --- weights chosen on a validation side ----------------------------------------------------------
 
 
@@ -127,6 +136,12 @@ def test_validation_needs_scores_of_this_probe(runs: list[Path]) -> None:
     saved("bone", "bone", 1, settings={"validation": 0.0})  # the file of an earlier probe lies there still
     with pytest.raises(ValueError, match=r"runs/bone/linear-xsub\.json was made without validation: .*--validation"):
         ensemble(runs, weights="validation")
+
+
+def test_only_linear_results_have_validation_scores(runs: list[Path]) -> None:
+    folders = [saved(stream, stream, 4, protocol="finetune").parent for stream in ("joint", "bone")]
+    with pytest.raises(ValueError, match=r"runs/joint/finetune-xsub\.json: only results of hiclr linear have"):
+        ensemble(folders, protocol="finetune", weights="validation")
 
 
 def test_validation_sides_must_be_the_same(runs: list[Path]) -> None:

@@ -137,7 +137,7 @@ def test_the_extreme_view_is_the_basic_one_and_more() -> None:
     assert kinds(learner.basic) == {Shear, TemporalCrop}
     added = {SpatialFlip, Rotate, GaussianNoise, GaussianBlur, AxisMask}
     assert kinds(learner.extreme) == {Shear, TemporalCrop} | added
-    assert learner.mining_start == 0.5
+    assert learner.second_stage_start == 0.5
 
 
 def test_edges_change_in_the_extreme_view_alone() -> None:

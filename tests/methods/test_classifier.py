@@ -31,7 +31,7 @@ def classifier(stream: Any = "joint", **options: Any) -> Classifier:
 
 def attached(network: Classifier) -> Classifier:
     """Beside a stub of a trainer; what it logs lies in `logged`."""
-    stub: Any = SimpleNamespace(current_epoch=2)
+    stub: Any = SimpleNamespace(current_epoch=2, max_epochs=70)
     network.trainer = stub
     network.logged = {}  # type: ignore[assignment]
     network.log = lambda name, value, **_: network.logged.update({name: value.item()})  # type: ignore
@@ -124,11 +124,25 @@ def test_the_loss_falls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "warmup"), [((30, 55), 5), ((15, 30), 5), ((35, 55), 5), ((), 0), ((3,), 7), ((4, 4), 1)]
+    ("epochs", "drops", "steps", "warmup"),
+    [
+        (70, (30 / 70, 55 / 70), (30, 55), 5),
+        (50, (0.3, 0.6), (15, 30), 5),
+        (80, (0.4375, 0.6875), (35, 55), 5),
+        (20, (30 / 70, 55 / 70), (9, 16), 5),  # a short training has its falls too
+        (70, (), (), 0),
+        (10, (0.3,), (3,), 7),
+        (8, (0.5, 0.5), (4, 4), 1),
+        (10, (0, 1), (0, 10), 0),
+    ],
 )
-def test_the_learning_rate_rises_then_falls_in_steps(steps: tuple[int, ...], warmup: int) -> None:
-    network = classifier(lr_steps=steps, warmup_epochs=warmup)
-    for epoch in range(80):
+def test_the_learning_rate_rises_then_falls_in_steps(
+    epochs: int, drops: tuple[float, ...], steps: tuple[int, ...], warmup: int
+) -> None:
+    network = classifier(lr_drops=drops, warmup_epochs=warmup)
+    stub: Any = network.trainer
+    stub.max_epochs = epochs
+    for epoch in range(epochs):
         expected = 1.0
         for step in steps:
             if epoch >= step:
@@ -145,9 +159,17 @@ def test_published_schedule_at_its_corners() -> None:
     assert rates == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("options", [{"lr_steps": [3, -1]}, {"warmup_epochs": -1}])
-def test_epochs_below_zero_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="lr_steps and warmup_epochs count epochs, from 0 on"):
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"lr_drops": [0.5, -0.1]}, r"lr_drops are shares of the epochs, from 0 to 1, got \[0\.5, -0\.1\]"),
+        ({"lr_drops": [30, 55]}, r"from 0 to 1, got \[30, 55\]"),
+        ({"lr_drops": [math.nan]}, r"from 0 to 1, got \[nan\]"),
+        ({"warmup_epochs": -1}, "warmup_epochs counts epochs, from 0 on, got -1"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
         classifier(**options)
 
 
@@ -165,4 +187,4 @@ def test_settings_say_all_that_must_not_change() -> None:
     assert settings["optimizer"]["name"] == "SGD" and settings["optimizer"]["lr"] == 0.3
     assert settings["optimizer"]["nesterov"] is True
     assert settings["weights"] == {"bone": "encoder."} and settings["class_names"] == list(CLASSES)
-    assert settings["encoder"]["init_args"]["width"] == 2 and settings["lr_steps"] == [30, 55]
+    assert settings["encoder"]["init_args"]["width"] == 2 and settings["lr_drops"] == [30 / 70, 55 / 70]

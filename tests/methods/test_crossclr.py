@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hiclr.functional import Stream, to_stream
 from hiclr.methods.crossclr import CrosSCLR
+from hiclr.transforms import RandomMask
 from learners import KINECT, Array, Handed, K, N, attached, distribution, info, moved_on, poses, small, softmax, unit
 
 STREAMS: list[Stream] = ["joint", "motion", "bone"]
@@ -105,3 +106,19 @@ def test_streams_share_no_tensor_but_the_clips() -> None:
         for stream, clip in zip(STREAMS, clips, strict=True):
             assert torch.equal(clip, to_stream(clips[0], stream, KINECT.parents))
     assert not torch.equal(seen["joint"][0], seen["joint"][1])
+
+
+def test_masks_fall_on_the_stream() -> None:
+    """On joints a masked one would touch two bones and two steps of motion."""
+    learner = small(CrosSCLR, augmentation=[RandomMask(0.2)])
+    seen: dict[Stream, Tensor] = {}
+    for stream in STREAMS:
+        learner.contrast_of(stream).query.register_forward_pre_hook(
+            lambda _, args, stream=stream: seen.__setitem__(stream, args[0])
+        )
+    attached(learner)
+    x = poses()
+    learner.training_step(x, 0)
+    for stream in STREAMS:
+        changed = (seen[stream] != to_stream(x, stream, KINECT.parents)).any(dim=1).any(dim=-1).sum(2)
+        assert changed.max() <= 4, stream  # of 20 joints in a frame

@@ -94,20 +94,23 @@ def test_published_epochs(kind: type[Learner], epochs: int, drop: int, mining: i
         learner.trainer.current_epoch = epoch  # type: ignore[misc]
         learner.on_train_epoch_start()
         rates.append(learner.trainer.optimizers[0].param_groups[0]["lr"])
-        mined.append(learner.mining)
+        mined.append(learner.second_stage)
     assert rates[:drop] == [0.1] * drop and rates[drop:] == pytest.approx([0.01] * (epochs - drop))
     first = epochs if kind is SkeletonCLR else mining
     assert mined == [epoch >= first for epoch in range(epochs)]
 
 
-@pytest.mark.parametrize("kind", [HiCLR, AimCLR, CrosSCLR])
+STARTS: dict[type[Learner], str] = {HiCLR: "mining_start", AimCLR: "mining_start", CrosSCLR: "cross_start"}
+
+
+@pytest.mark.parametrize("kind", STARTS)
 @pytest.mark.parametrize(
     ("share", "epoch", "mined"), [(0.5, 4, False), (0.5, 5, True), (0.0, 0, True), (1.0, 9, False)]
 )
 def test_mining_starts_at_its_share(kind: type[Learner], share: float, epoch: int, mined: bool) -> None:
     losses = []
-    for mining_start in (share, 1.0):
-        learner = small(kind, encoder=PerJoint, mining_start=mining_start)
+    for start in (share, 1.0):
+        learner = small(kind, encoder=PerJoint, **{STARTS[kind]: start})
         attached(learner, epoch)
         losses.append(learner.training_step(poses(), 0).item())
     assert (losses[0] != losses[1]) is mined
@@ -119,7 +122,7 @@ GENTLE = [TemporalCrop(), Shear(0.1)]
 LEARNERS: dict[str, Callable[..., Learner]] = {
     "SkeletonCLR": partial(SkeletonCLR, augmentation=GENTLE),
     "AimCLR": partial(AimCLR, basic=GENTLE, extreme=[Rotate(5.0)], mining_start=1.0),
-    "CrosSCLR": partial(CrosSCLR, augmentation=GENTLE, mining_start=1.0),
+    "CrosSCLR": partial(CrosSCLR, augmentation=GENTLE, cross_start=1.0),
     **{
         f"HiCLR with {name}": partial(HiCLR, arrangement=[GENTLE, [Rotate(5.0)], strong], mining_start=1.0)
         for name, strong in {"Mask": "Mask", "AdaIN": [SkeletonAdaIN()], "DAE": "DAE"}.items()

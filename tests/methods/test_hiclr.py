@@ -192,6 +192,6 @@ def test_defaults_are_the_papers() -> None:
     contrast = learner.contrast
     assert contrast.queue.keys.shape == (32768, 128) and contrast.key.momentum == 0.999 and contrast.temperature == 0.07
     assert learner.consistency_weight == 0.5 and list(learner.branch_weights) == [1.0, 1.0]
-    assert len(learner.views) == 3 and learner.streams == ["joint"] and learner.mining_start == 0.5
+    assert len(learner.views) == 3 and learner.streams == ["joint"] and learner.second_stage_start == 0.5
     assert (learner.distance, learner.symmetric) == ("kl", False)
     assert isinstance(contrast.query.encoder, STGCN) and contrast.query.encoder.feature_dim == 256

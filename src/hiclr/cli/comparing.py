@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from hiclr.ablation import FIGURES, PUBLISHED, TABLES, Row, arguments_of, markdown, method_of, summary
+from hiclr.ablation import FIGURES, PUBLISHED, TABLES, Variant, arguments_of, markdown, method_of, summary
 from hiclr.cli.console import console
 from hiclr.cli.evaluating import knn, linear
 from hiclr.cli.training import pretrain
@@ -20,10 +20,13 @@ from hiclr.encoders.checkpoint import LAST_CHECKPOINT
 from hiclr.functional import Stream
 from hiclr.methods.base import Learner
 from hiclr.methods.hiclr import HiCLR
-from hiclr.methods.training import check_same
+from hiclr.methods.training import RUN, check_same
 from hiclr.plots import ablation_figure
+from hiclr.provenance import describe_data, provenance, write_whole
 from hiclr.skeleton import Skeleton
 
+Results = tuple[dict[str, Any], dict[str, Any]]  # of linear and of knn
+_MEASURED = "measured"  # folder in a run; what a user measures beside lies elsewhere
 TableName = Literal["arrangements", "contrast", "consistency"]
 
 
@@ -61,78 +64,104 @@ def ablate(
     Raises:
         ValueError: for an unknown row, or a folder whose runs have other settings.
     """
-    chosen = [row for row in TABLES[table] if rows is None or row.run in rows]
-    unknown = set(rows or ()) - {row.run for row in chosen}
-    if unknown:
-        known = ", ".join(row.run for row in TABLES[table])
-        raise ValueError(f"{table} has no row {', '.join(sorted(unknown))}: choose among {known}")
+    learners = {row: method_of(row, method)(data.skeleton) for row in _chosen(table, rows)}  # refuses before all work
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be different numbers, at least one, got {list(seeds)}")
+    data.test_rows  # noqa: B018 (refuses when there is no benchmark)
     out = out or Path("runs") / f"ablate-{data.folder.root.resolve().name}-{data.benchmark}"
-    total = len(seeds) * len(chosen)
-    results: list[dict[str, Any]] = []
-    for seed in seeds:  # seed by seed, so that a table is whole early
-        for row in chosen:
-            console.print(f"{len(results) + 1} of {total}: {row.name}, seed {seed}", markup=False, highlight=False)
-            run = out / f"{row.run}-seed{seed}"
-            results.append(_figures(row, seed, run, data, method, max_epochs if row.trained else 0, accelerator))
-            _write(out / table, pd.DataFrame(results), data, max_epochs)
-    _print(pd.DataFrame(results), f"{table}, {data.folder.about['corpus']}, {data.benchmark}, {max_epochs} epochs")
+    runs = {(seed, row): out / f"{row.run}-seed{seed}" for seed in seeds for row in learners}
+    results = {}
+    for (seed, row), run in runs.items():
+        _check_run(run, data, learners[row], max_epochs if row.trained else 0)
+        results[seed, row] = _kept(run, data)
+    for done, ((seed, row), run) in enumerate(runs.items()):  # seed by seed, so that a table is whole early
+        console.print(f"{done + 1} of {len(runs)}: {row.name}, seed {seed}", markup=False, highlight=False)
+        if results[seed, row] is None:
+            epochs = max_epochs if row.trained else 0
+            results[seed, row] = _measured(run, data, method_of(row, method), epochs, seed, accelerator)
+            _write(out / table, _lines(results), data, max_epochs)
+    lines = _lines(results)
+    _write(out / table, lines, data, max_epochs)
+    _print(lines, f"{table}, {data.folder.about['corpus']}, {data.benchmark}, {max_epochs} epochs")
     console.print(f"Tables in {out / table}.md, .csv and .png")
     return out / f"{table}.md"
 
 
-def _figures(
-    row: Row,
-    seed: int,
+def _chosen(table: TableName, rows: Sequence[str] | None) -> list[Variant]:
+    known = [row.run for row in TABLES[table]]
+    unknown = sorted(set(rows or ()) - set(known))
+    if unknown:
+        raise ValueError(f"{table} has no row {', '.join(unknown)}: choose among {', '.join(known)}")
+    return [row for row in TABLES[table] if rows is None or row.run in rows]
+
+
+def _check_run(run: Path, data: SkeletonData, learner: Learner, max_epochs: int) -> None:
+    """ValueError if a run that was begun has other settings."""
+    file = run / RUN
+    if not file.exists():
+        return
+    before = json.loads(file.read_text(encoding="utf-8"))
+    now = {"max_epochs": max_epochs, "batch_size": data.batch_size, "learner": learner.settings}
+    now["data"] = {name: value for name, value in describe_data(data.folder, data.benchmark).items() if name != "root"}
+    check_same(before, json.loads(json.dumps(now)), run)
+
+
+def _kept(run: Path, data: SkeletonData) -> Results | None:
+    """What was measured of a finished run."""
+    files = [run / _MEASURED / f"{protocol}-{data.benchmark}.json" for protocol in ("linear", "knn")]
+    if not all(file.exists() for file in files):
+        return None
+    probe, neighbours = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    return probe, neighbours
+
+
+def _measured(
     run: Path,
     data: SkeletonData,
-    recipe: Callable[[Skeleton], Learner],
+    method: Callable[[Skeleton], Learner],
     max_epochs: int,
+    seed: int,
     accelerator: str,
-) -> dict[str, Any]:
-    """One line of the table of all runs; trains and evaluates what is not there yet."""
-    stream: Stream = arguments_of(recipe).get("stream", "joint")  # of CrosSCLR's encoders too
-    method = method_of(row, recipe)
-    results = [_kept(run / f"{protocol}-{data.benchmark}.json") for protocol in ("linear", "knn")]
-    if None in results:
-        last = run / LAST_CHECKPOINT
-        pretrain(
-            data, method, run, max_epochs, seed, accelerator=accelerator, ckpt_path=last if last.exists() else None
-        )
-        results = [linear(run, data, stream, run), knn(run, data, stream, run, k=(1,))]
-    else:
-        before = results[0]["pretraining"]
-        now = {"max_epochs": max_epochs, "batch_size": data.batch_size, **method(data.skeleton).settings}
-        check_same({**before, **before["learner"]}, json.loads(json.dumps(now)), run)
-    probe, neighbours = results
-    return {
-        "row": row.name,
-        "run": row.run,
-        "seed": seed,
-        **dict(zip(FIGURES, (probe["top1_last_epoch"], probe["top1_best_on_test"], neighbours["top1"]), strict=True)),
-        "chance": probe["chance"],
-        PUBLISHED: row.published,
-    }
+) -> Results:
+    """Trains, or goes on, and measures."""
+    last = run / LAST_CHECKPOINT
+    pretrain(data, method, run, max_epochs, seed, accelerator=accelerator, ckpt_path=last if last.exists() else None)
+    stream: Stream = arguments_of(method).get("stream", "joint")  # of CrosSCLR's encoders too
+    out = run / _MEASURED
+    return linear(run, data, stream, out), knn(run, data, stream, out, k=(1,))
 
 
-def _kept(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def _lines(results: Mapping[tuple[int, Variant], Results | None]) -> pd.DataFrame:
+    """One line a run, of those that are there."""
+    lines = []
+    for (seed, row), result in results.items():
+        if result is not None:
+            probe, neighbours = result
+            figures = (probe["top1_last_epoch"], probe["top1_best_on_test"], neighbours["top1"])
+            line = {"row": row.name, "run": row.run, "seed": seed, **dict(zip(FIGURES, figures, strict=True))}
+            lines.append({**line, "chance": probe["chance"], PUBLISHED: row.published})
+    return pd.DataFrame(lines)
 
 
-def _write(path: Path, runs: pd.DataFrame, data: SkeletonData, max_epochs: int) -> None:
+def _write(path: Path, lines: pd.DataFrame, data: SkeletonData, max_epochs: int) -> None:
     """`path`.csv with every run, `path`.md and `path`.png with their means."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    runs.to_csv(path.with_suffix(".csv"), index=False)
+    made = provenance()
     said = (
         f"{data.folder.about['corpus']}, {data.benchmark}, {len(data.train_rows)} training sequences, "
         f"{max_epochs} epochs, batches of {data.batch_size}. Top-1 in per cent on the test side; "
-        f"± is the standard deviation over seeds. Chance: {runs['chance'].iloc[0]:.1f}."
+        f"± is the standard deviation over seeds. Chance: {lines['chance'].iloc[0]:.1f}. "
+        f"Made by `{made['command']}` at revision {made['git_revision']}."
     )
-    path.with_suffix(".md").write_text(f"{said}\n\n{markdown(summary(runs))}\n", encoding="utf-8")
-    ablation_figure(runs, PUBLISHED).savefig(path.with_suffix(".png"), dpi=150)
+    text = f"{said}\n\n{markdown(summary(lines))}\n"
+    write_whole(path.with_suffix(".csv"), lambda file: lines.to_csv(file, index=False))
+    write_whole(path.with_suffix(".md"), lambda file: file.write_text(text, encoding="utf-8"))
+    figure = ablation_figure(lines, PUBLISHED)
+    write_whole(path.with_suffix(".png"), lambda file: figure.savefig(file, dpi=150, format="png"))
 
 
-def _print(runs: pd.DataFrame, title: str) -> None:
-    means = summary(runs)
+def _print(lines: pd.DataFrame, title: str) -> None:
+    means = summary(lines)
     table = Table(*means.columns, title=title)
     for cells in means.itertuples(index=False):
         table.add_row(*cells)

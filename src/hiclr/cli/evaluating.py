@@ -89,7 +89,7 @@ def linear(
         "validation": validation,
         "seed": seed,
     }
-    return report("linear", trained, data, out, figures, result.scores, settings, validation=validated)
+    return report("linear", trained, data, out, figures, result.scores, settings, len(train_bank.labels), validated)
 
 
 def _scaled(train: FeatureBank, test: FeatureBank, standardize: bool) -> tuple[FeatureBank, FeatureBank]:
@@ -133,4 +133,4 @@ def knn(
         "retrieval_map": 100 * known.mean().item() if len(known) else None,
         "retrieval_left_out": len(precision) - len(known),
     }
-    return report("knn", trained, data, out, figures, by_k[k[0]], {"k": list(k)})
+    return report("knn", trained, data, out, figures, by_k[k[0]], {"k": list(k)}, len(train_bank.labels))

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from torch.optim import SGD
 
@@ -32,7 +31,7 @@ def finetune(
     label_fraction: float = 1.0,
     from_scratch: bool = False,
     max_epochs: int = 70,
-    lr_steps: Sequence[int] = (30, 55),
+    lr_drops: Sequence[float] = (30 / 70, 55 / 70),
     warmup_epochs: int = 5,
     batch_size: int = 64,
     augmentation: Level | None = None,
@@ -58,8 +57,8 @@ def finetune(
             rest is left out (semi-supervised: 0.01, 0.05, 0.1).
         from_scratch: start from untrained weights in the same network, for comparison.
         max_epochs: passes over the labelled sequences.
-        lr_steps: epochs after each of which the learning rate falls to a tenth (semi-supervised: 15 and 30;
-            transformer: 35 and 55 of 80).
+        lr_drops: shares of the epochs after which the learning rate falls to a tenth (published: 30 and 55 of 70;
+            transformer: 35 and 55 of 80; semi-supervised: 15 and 30, which are 0.3 and 0.6 of 50).
         warmup_epochs: in the first epochs the learning rate rises in equal steps to its full height.
         batch_size: labelled sequences in a step (transformer: 128).
         augmentation: of the sequences trained on, one entry of an arrangement such as "BA"; null for none
@@ -90,12 +89,12 @@ def finetune(
     trained = _start(trained, data, encoder_settings or {}, from_scratch)
     encoder = fitted(trained, data).train()
     classifier = Classifier(
-        encoder, trained.stream, data.folder.class_names, augmentation, optimizer, lr_steps, warmup_epochs
+        encoder, trained.stream, data.folder.class_names, augmentation, optimizer, lr_drops, warmup_epochs
     )
     chosen = {"label_fraction": label_fraction, "labels": len(labelled), "from_scratch": from_scratch}
     settings = {
         **chosen,
-        **{name: classifier.settings[name] for name in ("lr_steps", "warmup_epochs", "augmentation", "optimizer")},
+        **{name: classifier.settings[name] for name in ("lr_drops", "warmup_epochs", "augmentation", "optimizer")},
         "encoder_settings": dict(encoder_settings or {}),
         "max_epochs": max_epochs,
         "batch_size": batch_size,
@@ -109,10 +108,10 @@ def finetune(
         "pretraining": dict(trained.run),
         **provenance(),
     }
-    device = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
     names = tuple(data.folder.samples["name"].iloc[test_rows])
 
-    def score(network: torch.nn.Module) -> Scores:
+    def score(network: LightningModule) -> Scores:
+        device = network.trainer.strategy.root_device  # of the training; its own would be the CPU once that is over
         return Scores(names, data.labels(test_rows), encode(network, data.batches(test_rows), device))
 
     watch = ScoreLog(score)
@@ -124,7 +123,7 @@ def finetune(
         "top1_best_on_test": max(top1_by_epoch.values()),
         "top1_by_epoch": top1_by_epoch,
     }
-    return report("finetune", trained, data, out, figures, scores, settings)
+    return report("finetune", trained, data, out, figures, scores, settings, len(labelled))
 
 
 class ScoreLog(Callback):
@@ -135,7 +134,7 @@ class ScoreLog(Callback):
         every: epochs between two looks.
     """
 
-    def __init__(self, score: Callable[[torch.nn.Module], Scores], every: int = 5) -> None:
+    def __init__(self, score: Callable[[LightningModule], Scores], every: int = 5) -> None:
         self.score = score
         self.every = every
         self.top1_by_epoch: dict[int, float] = {}

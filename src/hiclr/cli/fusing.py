@@ -92,6 +92,7 @@ def ensemble(
         "settings": {"weights": "published" if published_protocol else weights},
         "data": first["data"],
         "test_sequences": len(fused.labels),
+        "remarks": list(dict.fromkeys(remark for source in sources for remark in source.result.get("remarks", []))),
         **provenance(),
     }
     for single in singles:
@@ -159,6 +160,8 @@ def _better_on_test(sources: Sequence[_Source], scores: Sequence[Scores]) -> tup
 
 def _best_on_validation(sources: Sequence[_Source]) -> tuple[tuple[float, ...], dict[str, Any]]:
     for source in sources:
+        if source.result["protocol"] != "linear":
+            raise ValueError(f"{source.path}: only results of hiclr linear have validation scores: set weights")
         if not source.result["settings"].get("validation"):
             raise ValueError(
                 f"{source.path} was made without validation: run hiclr linear --validation 0.2, or set weights"

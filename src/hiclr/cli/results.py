@@ -14,10 +14,11 @@ from torch import Tensor
 from hiclr.cli.console import console, progress
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.base import Encoder
-from hiclr.encoders.checkpoint import TrainedEncoder, load_encoder
+from hiclr.encoders.checkpoint import LAST_CHECKPOINT, TrainedEncoder, load_encoder
 from hiclr.encoders.transfer import carried_over, estimate_statistics, graph_norms, graph_tensors, same_joints
 from hiclr.evaluation import FeatureBank, Scores, encode
 from hiclr.functional import Stream, to_stream
+from hiclr.methods.classifier import Classifier
 from hiclr.provenance import describe_data, file_hash, provenance, write_json
 
 SCORES, VALIDATION_SCORES = "scores", "validation-scores"
@@ -92,15 +93,45 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def result_folder(trained: TrainedEncoder, data: SkeletonData, out: Path | None) -> Path:
-    """Where results about an encoder go: `out`, else beside its checkpoint.
+def remarks(trained: TrainedEncoder, data: SkeletonData) -> list[str]:
+    """What a figure must not be quoted without: what the encoder has seen of labels or, maybe, of the test side."""
+    said = []
+    for run in _runs(trained.run):
+        if run.get("learner", {}).get("method") == Classifier.__name__:
+            said.append("The encoder was trained with labels: this is no figure of unsupervised pre-training")
+        if _of_same_data(run, data) and run["data"]["benchmark"] != data.benchmark:
+            side = run["data"]["benchmark"]
+            where = f"the training side of {side}" if side else "all sequences"
+            said.append(f"The encoder was trained on {where}: it may have seen test sequences of {data.benchmark}")
+    return list(dict.fromkeys(said))
 
-    There, by stream if the checkpoint holds several, and by the data if they are not what it was trained on.
+
+def _runs(run: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A run and those that it started from, the latest first."""
+    while run:
+        yield run
+        run = run.get("pretraining", {})
+
+
+def _of_same_data(run: Mapping[str, Any], data: SkeletonData) -> bool:
+    """Whether a run was on the same corpus, on whichever benchmark; own corpora may share a name."""
+    there, here = run.get("data"), describe_data(data.folder, data.benchmark)
+    return there is not None and all(there.get(fact) == here[fact] for fact in ("corpus", "source_hash"))
+
+
+def result_folder(trained: TrainedEncoder, data: SkeletonData, out: Path | None) -> Path:
+    """Where results about an encoder go: `out`, else the folder of its run, or one named as its file of weights.
+
+    There, by stream if the checkpoint holds several, and by the data unless they are known to be those it was
+    trained on.
     """
-    folder = trained.path.parent
+    path = trained.path
+    folder = path.parent
+    if path.name != LAST_CHECKPOINT:
+        folder /= path.stem if path.suffix else f"{path.name}-results"
     if len(trained.streams) > 1:
         folder /= trained.stream
-    if transfer(trained, data) is not None:
+    if not _of_same_data(trained.run, data):
         folder /= f"on-{data.folder.root.resolve().name}"
     return out or folder
 
@@ -113,7 +144,7 @@ def report(
     figures: Mapping[str, Any],
     scores: Scores,
     settings: Mapping[str, Any],
-    name: str | None = None,
+    train_sequences: int,
     validation: Scores | None = None,
 ) -> dict[str, Any]:
     """Saves a result with all that repeats it, prints its figures, returns it.
@@ -126,8 +157,7 @@ def report(
         figures: the measurement, in per cent; those that are one number are printed.
         scores: of the test side.
         settings: of the protocol.
-        name: the first part of the files' names, `<name>-<benchmark>.json` and `<name>-<benchmark>-scores.npz`;
-            the protocol when not given.
+        train_sequences: how many were learnt from.
         validation: scores of a held-out share of the training side, for `ensemble` to choose weights by.
     """
     moved = transfer(trained, data)
@@ -140,14 +170,15 @@ def report(
         "stream": trained.stream,
         "settings": dict(settings),
         "data": describe_data(data.folder, data.benchmark),
-        "train_sequences": len(data.train_rows),
+        "train_sequences": train_sequences,
         "test_sequences": len(scores.labels),
         "checkpoint": {"path": str(trained.path), "sha256": file_hash(trained.path), "epochs": trained.epochs},
         "pretraining": dict(trained.run),
         **({} if moved is None else {"transfer": moved}),
+        "remarks": remarks(trained, data),
         **provenance(),
     }
-    path = result_folder(trained, data, out) / f"{name or protocol}-{data.benchmark}.json"
+    path = result_folder(trained, data, out) / f"{protocol}-{data.benchmark}.json"
     save(result, path, {SCORES: scores} | ({VALIDATION_SCORES: validation} if validation else {}))
     return result
 
@@ -163,7 +194,7 @@ def by_class(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
 
 
 def save(result: Mapping[str, Any], path: Path, scores: Mapping[str, Scores]) -> None:
-    """Writes a result to `path` and scores beside it, each under its kind, and prints the result's figures."""
+    """Writes a result to `path` and scores beside it, each under its kind, and prints figures and remarks."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for kind, one in scores.items():
         one.save(scores_path(path, kind))
@@ -172,6 +203,8 @@ def save(result: Mapping[str, Any], path: Path, scores: Mapping[str, Scores]) ->
         if isinstance(figure, float) and name != "chance":
             chance = f"  (chance {result['chance']:.2f} %)" if name.startswith("top1") else ""
             print(f"{result['protocol']} {name}: {figure:.2f} %{chance}")
+    for remark in result["remarks"]:
+        console.print(remark, markup=False, highlight=False)
     console.print(f"Result saved in {path}")
 
 

@@ -29,7 +29,7 @@ class DSTA(Encoder):
         skeleton: name of a known layout, or a `Skeleton`.
         frames: T of the published configuration. Attention is a mean over the frames that come, so nothing
             depends on it and any length will do.
-        attention_dropout: after the temporal convolution of every block, despite the published name
+        attention_dropout: on the residual beside the temporal convolution of every block, despite the published name
             (published: 0.5 in pre-training, 0 afterwards).
         base_channels: of the first block; features have 8 times as many (32 -> D = 256).
     """
@@ -89,12 +89,12 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
         attention = self.attention(x)
         if edges is not None:
-            attention = edges(attention, attention.mean((2, 3), keepdim=True))
+            attention = edges(attention, attention.mean((2, 3), keepdim=True).detach())
         y = torch.cat([(x.flatten(1, 2) @ head).view_as(x) for head in attention.unbind(1)], dim=1)
         y = F.leaky_relu(self.mix(y) + self.mix_residual(x), _SLOPE)
         # both residuals in space come from the block's input
         y = F.leaky_relu(self.feed_forward(y) + self.feed_forward_residual(x), _SLOPE)
-        return F.leaky_relu(self.dropout(self.temporal(y)) + self.temporal_residual(y), _SLOPE)
+        return F.leaky_relu(self.temporal(y) + self.dropout(self.temporal_residual(y)), _SLOPE)
 
 
 class JointAttention(nn.Module):

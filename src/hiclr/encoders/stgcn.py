@@ -97,10 +97,9 @@ class _Block(nn.Module):
         self.residual = _residual(channels, out_channels, stride) if residual else None
 
     def forward(self, x: Tensor, adjacency: Tensor, edges: EdgeChange | None = None) -> Tensor:
-        weights = adjacency * self.importance
         if edges is not None:
-            weights = edges(weights.expand(len(x), -1, -1, -1), 1.0)
-        y = F.relu(self.norm(self.graph(x, weights)))
+            adjacency = edges(adjacency.expand(len(x), -1, -1, -1), 1.0)
+        y = F.relu(self.norm(self.graph(x, adjacency * self.importance)))
         y = self.temporal(y)
         return F.relu(y if self.residual is None else y + self.residual(x))
 

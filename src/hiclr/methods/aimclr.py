@@ -56,7 +56,7 @@ class AimCLR(Learner):
     ) -> None:
         basic_view, extreme_view = growing_views([basic, extreme], skeleton, stream)
         contrast = Contrast(encoder(skeleton), queue_size, key_momentum, temperature)
-        settings = {"basic": basic_view.steps, "extreme": extreme_view.steps}
+        settings = {"basic": basic_view.steps, "extreme": extreme_view.steps, "mining_start": mining_start}
         super().__init__({stream: contrast}, optimizer, lr_drop, settings, mining_start)
         self.basic = basic_view
         self.extreme = extreme_view
@@ -73,7 +73,7 @@ class AimCLR(Learner):
         ]
         key = contrast.next_key(basic(x), basic.edges)
         levels = contrast.compare(queries, key)
-        info = info_nce(levels[0], nearest_positives(levels, k=1) if self.mining else None)
+        info = info_nce(levels[0], nearest_positives(levels, k=1) if self.second_stage else None)
         consistency = hierarchical_consistency(levels[:2]) + hierarchical_consistency(levels[::2])
         loss = info + _CONSISTENCY_WEIGHT * consistency
         contrast.queue.push(key)

@@ -12,7 +12,7 @@ from hiclr.encoders.checkpoint import describe
 from hiclr.functional import Stream
 from hiclr.methods.contrast import Contrast
 from hiclr.methods.trainee import OptimizerFactory as OptimizerFactory
-from hiclr.methods.trainee import Trainee
+from hiclr.methods.trainee import Trainee, optimizer_facts
 from hiclr.skeleton import Skeleton
 
 EncoderFactory = Callable[[Skeleton], Encoder]
@@ -29,8 +29,11 @@ class Learner(Trainee):
         lr_drop: share of the training after which the learning rate falls to a tenth
             (published: 250 of 300 epochs, 500 of 600, 1250 of 1500).
         settings: what must not change when a run goes on, beside the others of these.
-        mining_start: share of the training after which the loss has its second form
+        second_stage_start: share of the training after which the loss has its second form
             (published: 150 of 300 epochs, 300 of 600, 750 of 1500); 1 for never.
+
+    Raises:
+        ValueError: for a share that is none.
     """
 
     def __init__(
@@ -39,19 +42,22 @@ class Learner(Trainee):
         optimizer: OptimizerFactory,
         lr_drop: float,
         settings: Mapping[str, Any],
-        mining_start: float = 1.0,
+        second_stage_start: float = 1.0,
     ) -> None:
         super().__init__(optimizer)
+        for share in (lr_drop, second_stage_start):
+            if not 0 <= share <= 1:
+                raise ValueError(f"lr_drop, mining_start, cross_start are shares of the training, 0 to 1, got {share}")
         self.contrasts = nn.ModuleDict({str(stream): contrast for stream, contrast in contrasts.items()})
         self.lr_drop = lr_drop
-        self.mining_start = mining_start
+        self.second_stage_start = second_stage_start
         self.settings = {
             "method": type(self).__name__,
             "streams": self.streams,
             "encoder": self.description()["encoder"],
             **self.contrast.settings,
+            "optimizer": optimizer_facts(optimizer(self.parameters())),
             "lr_drop": lr_drop,
-            "mining_start": mining_start,
             **settings,
         }
 
@@ -75,9 +81,9 @@ class Learner(Trainee):
         return describe(self.contrast.query.encoder, weights)
 
     @property
-    def mining(self) -> bool:
+    def second_stage(self) -> bool:
         """Whether the loss has its second form by now."""
-        return self.current_epoch >= self.epoch_at(self.mining_start)
+        return self.current_epoch >= self.epoch_at(self.second_stage_start)
 
     def epoch_at(self, share: float) -> int:
         """The epoch at which this share of the training is over."""

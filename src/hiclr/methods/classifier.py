@@ -12,7 +12,7 @@ from torch.optim import SGD
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import describe
 from hiclr.functional import Stream, to_stream
-from hiclr.methods.trainee import OptimizerFactory, Trainee
+from hiclr.methods.trainee import OptimizerFactory, Trainee, optimizer_facts
 from hiclr.transforms import Level, View, growing_views
 
 
@@ -26,11 +26,12 @@ class Classifier(Trainee):
         augmentation: of the sequences trained on, one entry of an arrangement ("BA", "BA+NA", a list of transforms);
             none when None.
         optimizer: makes the optimizer of the parameters.
-        lr_steps: epochs after each of which the learning rate falls to a tenth (published: 30 and 55 of 70).
+        lr_drops: shares of the training after which the learning rate falls to a tenth (published: 30 and 55 of 70
+            epochs).
         warmup_epochs: in the first epochs the learning rate rises in equal steps to its full height (published: 5).
 
     Raises:
-        ValueError: for an augmentation that does not exist, or epochs below 0.
+        ValueError: for an augmentation that does not exist, a share that is none, or epochs below 0.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class Classifier(Trainee):
         class_names: Sequence[str],
         augmentation: Level | None = None,
         optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4),
-        lr_steps: Sequence[int] = (30, 55),
+        lr_drops: Sequence[float] = (30 / 70, 55 / 70),
         warmup_epochs: int = 5,
     ) -> None:
         super().__init__(optimizer)
-        if min(warmup_epochs, *lr_steps, 0) < 0:
-            raise ValueError(
-                f"lr_steps and warmup_epochs count epochs, from 0 on, got {list(lr_steps)} and {warmup_epochs}"
-            )
+        if not all(0 <= drop <= 1 for drop in lr_drops):
+            raise ValueError(f"lr_drops are shares of the epochs, from 0 to 1, got {list(lr_drops)}")
+        if warmup_epochs < 0:
+            raise ValueError(f"warmup_epochs counts epochs, from 0 on, got {warmup_epochs}")
         self.encoder = encoder
         self.classifier = nn.Linear(encoder.feature_dim, len(class_names))
         self.stream: Stream = stream
@@ -56,14 +57,14 @@ class Classifier(Trainee):
             self.view = View([], encoder.skeleton, stream)
         else:
             [self.view] = growing_views([augmentation], encoder.skeleton, stream)
-        self.lr_steps = list(lr_steps)
+        self.lr_drops = list(lr_drops)
         self.warmup_epochs = warmup_epochs
         self.settings = {
             "method": type(self).__name__,
             **self.description(),
             "augmentation": self.view.steps,
-            "optimizer": _facts(optimizer(self.parameters())),
-            "lr_steps": self.lr_steps,
+            "optimizer": optimizer_facts(optimizer(self.parameters())),
+            "lr_drops": self.lr_drops,
             "warmup_epochs": warmup_epochs,
         }
 
@@ -96,12 +97,7 @@ class Classifier(Trainee):
         return loss
 
     def lr_factor(self, epoch: int) -> float:
-        """Rises to 1 over the epochs of the warm-up; falls to a tenth after each step."""
+        """Rises to 1 over the epochs of the warm-up; falls to a tenth after each share of the training."""
         rise = min(1.0, (epoch + 1) / self.warmup_epochs) if self.warmup_epochs else 1.0
-        fallen: int = sum(epoch >= step for step in self.lr_steps)
+        fallen: int = sum(epoch >= round(drop * (self.trainer.max_epochs or 0)) for drop in self.lr_drops)
         return rise * 0.1**fallen
-
-
-def _facts(optimizer: Any) -> dict[str, Any]:
-    """An optimizer's name and settings, in plain containers."""
-    return {"name": type(optimizer).__name__, **optimizer.defaults}

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import SGD
 
 from hiclr.encoders.stgcn import STGCN
-from hiclr.functional import Stream, to_stream
+from hiclr.functional import Stream
 from hiclr.losses import cross_stream_nce, info_nce
 from hiclr.methods.base import EncoderFactory, Learner, OptimizerFactory
 from hiclr.methods.contrast import Contrast
@@ -35,7 +35,7 @@ class CrosSCLR(Learner):
         queue_size: past keys to contrast with, K.
         key_momentum: share of its weights the key encoder keeps at each step.
         temperature: of the similarities.
-        mining_start: share of the training after which the second stage begins
+        cross_start: share of the training after which the streams teach each other
             (published: epoch 150 of 300); 1 for never.
         optimizer: makes the optimizer of the parameters.
         lr_drop: share of the training after which the learning rate falls to a tenth.
@@ -49,29 +49,33 @@ class CrosSCLR(Learner):
         queue_size: int = 32768,
         key_momentum: float = 0.999,
         temperature: float = 0.07,
-        mining_start: float = 0.5,
+        cross_start: float = 0.5,
         optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4),
         lr_drop: float = 5 / 6,
     ) -> None:
         (view,) = growing_views([augmentation], skeleton)
         contrasts = {stream: Contrast(encoder(skeleton), queue_size, key_momentum, temperature) for stream in _STREAMS}
-        super().__init__(contrasts, optimizer, lr_drop, {"augmentation": view.steps}, mining_start)
+        settings = {"augmentation": view.steps, "cross_start": cross_start}
+        super().__init__(contrasts, optimizer, lr_drop, settings, cross_start)
         self.view = view
 
     def training_step(self, x: Tensor, _: int) -> Tensor:
         """One step on x (N, C, T, V, M); returns the loss."""
         view = self.view
-        ours, theirs = view(x), view(x)
-        queries, logits = [], []
+        ours, theirs = view.augment_joints(x), view.augment_joints(x)
+        logits, healths = [], []
         for stream in self.streams:
             contrast = self.contrast_of(stream)
-            queries.append(contrast.embed(to_stream(ours, stream, view.parents), view.edges))
-            key = contrast.next_key(to_stream(theirs, stream, view.parents), view.edges)
-            logits += contrast.compare(queries[-1:], key)
+            query = contrast.embed(view.augment_stream(ours, stream), view.edges)
+            key = contrast.next_key(view.augment_stream(theirs, stream), view.edges)
+            logits += contrast.compare([query], key)
             contrast.queue.push(key)
+            healths.append(contrast.health(query, logits[-1]))
         alone = torch.stack([info_nce(own) for own in logits])
-        loss = self._crossed(logits) if self.mining else alone.sum()
-        self.log_terms(loss=loss, info=alone.mean(), **self.contrast.health(queries[0], logits[0]))
+        loss = self._crossed(logits) if self.second_stage else alone.sum()
+        similarity = torch.stack([health["queue_similarity"] for health in healths]).max()
+        spread = torch.stack([health["feature_spread"] for health in healths]).min()
+        self.log_terms(loss=loss, info=alone.mean(), queue_similarity=similarity, feature_spread=spread)
         return loss
 
     def _crossed(self, logits: Sequence[Tensor]) -> Tensor:

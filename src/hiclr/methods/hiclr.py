@@ -27,7 +27,7 @@ class HiCLR(Learner):
         skeleton: the joints of the data.
         stream: what the encoder sees: joint, motion or bone.
         arrangement: the growing augmentations: one entry per level, each the name of a published set
-            (BA, NA, Mask, AdaIN, DAE), several joined by a plus, or a list of transforms.
+            (BA, NA, Mask, AdaIN, DAE), several joined by a plus, or a list of transforms; or all as "BA,NA,Mask".
         encoder: makes the encoder for a skeleton.
         queue_size: past keys to contrast with, K.
         key_momentum: share of its weights the key encoder keeps at each step.
@@ -47,7 +47,7 @@ class HiCLR(Learner):
         self,
         skeleton: Skeleton,
         stream: Stream = "joint",
-        arrangement: Sequence[Level] = ("BA", "NA", "Mask"),
+        arrangement: Sequence[Level] | str = ("BA", "NA", "Mask"),
         encoder: EncoderFactory = STGCN,
         queue_size: int = 32768,
         key_momentum: float = 0.999,
@@ -68,6 +68,7 @@ class HiCLR(Learner):
             "branch_weights": weights,
             "distance": distance,
             "symmetric": symmetric,
+            "mining_start": mining_start,
         }
         contrast = Contrast(encoder(skeleton), queue_size, key_momentum, temperature)
         super().__init__({stream: contrast}, optimizer, lr_drop, settings, mining_start)
@@ -83,7 +84,7 @@ class HiCLR(Learner):
         queries = [contrast.embed(view(x), view.edges) for view in views]
         key = contrast.next_key(views[0](x), views[0].edges)
         levels = contrast.compare(queries, key)
-        info = info_nce(levels[0], nearest_positives(levels, k=1) if self.mining else None)
+        info = info_nce(levels[0], nearest_positives(levels, k=1) if self.second_stage else None)
         consistency = hierarchical_consistency(levels, self.branch_weights, self.distance, self.symmetric)
         loss = info + self.consistency_weight * consistency
         contrast.queue.push(key)

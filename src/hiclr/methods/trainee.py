@@ -70,3 +70,8 @@ class Trainee(LightningModule, abc.ABC):
         torch.set_rng_state(ours["random_states"]["cpu"])
         if len(ours["random_states"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(ours["random_states"]["cuda"])
+
+
+def optimizer_facts(optimizer: Optimizer) -> dict[str, Any]:
+    """An optimizer's name and settings, in plain containers."""
+    return {"name": type(optimizer).__name__, **optimizer.defaults}

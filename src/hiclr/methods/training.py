@@ -22,7 +22,7 @@ from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, checkpoin
 from hiclr.encoders.official import read_safely
 from hiclr.methods.base import Learner
 from hiclr.methods.trainee import Trainee
-from hiclr.provenance import write_json
+from hiclr.provenance import write_json, write_whole
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -145,9 +145,7 @@ class EpochLog(Callback):
             before = pd.read_csv(self.path)
             # a resumed run may repeat epochs after its checkpoint
             rows = pd.concat([before[before["epoch"] < row["epoch"]], rows])
-        partial = self.path.with_name(f"{self.path.name}.partial")
-        rows.to_csv(partial, index=False)
-        partial.replace(self.path)
+        write_whole(self.path, lambda file: rows.to_csv(file, index=False))
 
 
 class CollapseWatch(Callback):
