@@ -128,7 +128,8 @@ def _quoted(word: str) -> str:
 
 def _innermost(message: str) -> str:
     """The part about the option itself, of jsonargparse's message about everything around it."""
-    return message[max(message.rfind("Parser key"), 0) :].split(". Got value: Namespace")[0]
+    message = message[max(message.rfind("Parser key"), 0) :].split(". Got value: Namespace")[0]
+    return re.sub(r"Does not validate against any of the Union.* Given value: ", "cannot be ", message, flags=re.DOTALL)
 
 
 def _summaries() -> dict[str, str]:

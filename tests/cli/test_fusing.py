@@ -201,7 +201,7 @@ def test_published_protocol_needs_its_three_streams(runs: list[Path]) -> None:
         ("--results runs/joint runs/bone --weights 1 2 3", "2 results need 2 weights"),
         ("--results runs/joint runs/bone --weights 1 -2", "positive numbers or zero"),
         ("--results runs/joint runs/bone --weights 0 0", "not all zero"),
-        ("--results runs/joint runs/bone --weights test", "Given value: test"),
+        ("--results runs/joint runs/bone --weights test", "cannot be test"),
         ("--results runs/joint runs/other", "of different data (source_hash 1234 and 99)"),
         ("--results runs/joint runs/xview", "of different data (benchmark xsub and xview)"),
         ("--results runs/joint runs/broken.json", "runs/broken.json is no JSON"),
