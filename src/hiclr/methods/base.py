@@ -85,10 +85,6 @@ class Learner(Trainee):
         """Whether the loss has its second form by now."""
         return self.current_epoch >= self.epoch_at(self.second_stage_start)
 
-    def epoch_at(self, share: float) -> int:
-        """The epoch at which this share of the training is over."""
-        return round(share * (self.trainer.max_epochs or 0))
-
     def lr_factor(self, epoch: int) -> float:
         """Falls to a tenth after a share of the training."""
         return 0.1 if epoch >= self.epoch_at(self.lr_drop) else 1.0

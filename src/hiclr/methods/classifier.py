@@ -99,5 +99,5 @@ class Classifier(Trainee):
     def lr_factor(self, epoch: int) -> float:
         """Rises to 1 over the epochs of the warm-up; falls to a tenth after each share of the training."""
         rise = min(1.0, (epoch + 1) / self.warmup_epochs) if self.warmup_epochs else 1.0
-        fallen: int = sum(epoch >= round(drop * (self.trainer.max_epochs or 0)) for drop in self.lr_drops)
+        fallen: int = sum(epoch >= self.epoch_at(drop) for drop in self.lr_drops)
         return rise * 0.1**fallen

@@ -38,6 +38,10 @@ class Trainee(LightningModule, abc.ABC):
     def lr_factor(self, epoch: int) -> float:
         """What the learning rate is multiplied by in an epoch, counted from 0."""
 
+    def epoch_at(self, share: float) -> int:
+        """The epoch at which this share of the training is over."""
+        return round(share * (self.trainer.max_epochs or 0))
+
     def configure_optimizers(self) -> Optimizer:
         """The optimizer of everything that wants a gradient."""
         optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
