@@ -67,6 +67,7 @@ def _run(verb: str, arguments: list[str]) -> None:
         options = parser.parse_args(arguments if verb.split()[0] in _WITH_POSITIONALS else _gathered(arguments, calls))
     except ArgumentError as error:
         raise ValueError(f"{_innermost(str(error))}: see hiclr {verb} --help") from None
+    resolved_options.clear()  # of a command before, in the same process
     resolved_options.update(yaml.safe_load(parser.dump(options)))
     values = vars(parser.instantiate(options))
     results: list[Any] = []
