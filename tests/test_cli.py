@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from hiclr import cli
 from hiclr.__main__ import main
@@ -19,6 +20,7 @@ from hiclr.cli import showing
 from hiclr.data import corpora
 from hiclr.data.folder import PreparedFolder
 from hiclr.data.synthetic import MARKER, synthesise
+from hiclr.methods.hiclr import HiCLR
 from hiclr.skeleton import SKELETONS, as_skeleton
 from writers.clips import write_csv_clip, write_table
 from writers.learnable import LABELS, learnable_frames, write_learnable
@@ -74,6 +76,11 @@ def test_help_lists_every_verb_without_importing_torch() -> None:
         ("pretrain --data.root data/mine --method.stream smell", "Got value: smell"),
         ("pretrain --data.root data/mine --method.arrangement [XX]", "unknown augmentation set 'XX'"),
         ("pretrain --data.root data/mine --data.batch_size 8 --ckpt_path last", "no checkpoint"),
+        ("pretrain --data.root data/mine --max_epochs -1", "max_epochs must not be negative, got -1"),
+        ("pretrain --data.root data/mine --method.temperature 0", "temperature must be greater than 0, got 0.0"),
+        ("pretrain --data.root data/mine --accelerator tpu", "Got value: tpu"),
+        ("pretrain --data.root data/mine --method.lr_drop 250", "are shares of the training, 0 to 1, got 250.0"),
+        ("pretrain --data.root data/mine --method AimCLR --method.basic [BA,NA]", "cannot be ['BA', 'NA']"),
         ("linear --checkpoint gone --data.root data/mine", "no checkpoint gone"),
         ("knn --checkpoint mine.npz --data.root data/mine", "mine.npz is no file of tensors"),
     ],
@@ -288,3 +295,46 @@ def test_lists_are_written_as_one_likes(here: Path, words: str) -> None:
     main(["knn", "--checkpoint", "one", "--data.root", "data/mine", *shlex.split(words)])
     settings = json.loads(Path("one/knn-xsub.json").read_text(encoding="utf-8"))["settings"]
     assert settings["k"] == ([1, 3] if "3" in words else [1])
+
+
+def test_a_gpu_that_is_not_there_is_said(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    with pytest.raises(SystemExit) as stopped:
+        main(["pretrain", "--data.root", "data/mine", "--data.batch_size", "8", "--accelerator", "gpu", "--out", "one"])
+    assert stopped.value.code == 2 and not Path("one").exists()
+    assert "there is no GPU that this PyTorch can use" in capsys.readouterr().err
+
+
+def test_ctrl_c_in_training_is_one_sentence(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    monkeypatch.setattr(HiCLR, "training_step", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        run("hiclr pretrain --data.root data/mine --out one")
+    assert stopped.value.code == 130 and capsys.readouterr().err.endswith("hiclr: stopped: what is finished is kept\n")
+
+
+def test_a_loss_that_is_no_number_stops(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    with pytest.raises(SystemExit) as stopped:
+        run("hiclr pretrain --data.root data/mine --out one --method.optimizer.lr 1e30")
+    assert stopped.value.code == 2 and "hiclr: the loss is nan in epoch 1: lower the" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [("", ""), ("--method CrosSCLR", " --stream joint"), ("--data.benchmark null", " --data.benchmark xsub")],
+)
+def test_the_next_command_can_be_pasted(
+    here: Path, capsys: pytest.CaptureFixture[str], options: str, words: str
+) -> None:
+    main(["prepare", "npz", "mine.npz", "data/mine"])
+    run(f"hiclr pretrain --data.root data/mine --out one {options}")
+    assert f"Next: hiclr linear --checkpoint one --data.root data/mine{words}\n" in capsys.readouterr().err

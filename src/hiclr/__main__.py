@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(" ".join(_sentence(error).split()))
     except KeyboardInterrupt:
-        _fail("stopped", code=130)
+        _fail("stopped: what is finished is kept", code=130)
 
 
 def _sentence(error: Exception) -> str:

@@ -77,12 +77,13 @@ def growing_views_figure(views: Mapping[str, NDArray[np.floating[Any]]], skeleto
     return _pose_grid(labels, rows, frames, skeleton)
 
 
-def ablation_figure(runs: pd.DataFrame, published: str, figure: str = "linear, last epoch") -> Figure:
+def ablation_figure(runs: pd.DataFrame, published: str, title: str = "", figure: str = "linear, last epoch") -> Figure:
     """The rows of an ablation from top to bottom: every run a dot, their mean a bar, chance a line.
 
     Args:
         runs: one line a run, with the columns row, chance, `figure` and `published` (all in per cent).
         published: column of the published figures, drawn as hollow diamonds: another corpus, other numbers.
+        title: what was measured on.
         figure: column to draw.
     """
     rows = list(dict.fromkeys(runs["row"]))
@@ -100,7 +101,7 @@ def ablation_figure(runs: pd.DataFrame, published: str, figure: str = "linear, l
     axes.set_yticks(range(len(rows)), rows)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel(f"top-1, % ({figure})")
+    axes.set_xlabel(f"{title + ': ' if title else ''}top-1, % ({figure})")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
     return drawing

@@ -20,7 +20,7 @@ from hiclr.encoders.checkpoint import LAST_CHECKPOINT
 from hiclr.functional import Stream
 from hiclr.methods.base import Learner
 from hiclr.methods.hiclr import HiCLR
-from hiclr.methods.training import RUN, check_same
+from hiclr.methods.training import RUN, Accelerator, check_same
 from hiclr.plots import ablation_figure
 from hiclr.provenance import describe_data, provenance, write_whole
 from hiclr.skeleton import Skeleton
@@ -38,7 +38,7 @@ def ablate(
     max_epochs: int = 300,
     rows: Sequence[str] | None = None,
     out: Path | None = None,
-    accelerator: str = "auto",
+    accelerator: Accelerator = "auto",
 ) -> Path:
     """Trains every row of one of the paper's tables, several seeds each, and sets them side by side.
 
@@ -51,7 +51,8 @@ def ablate(
         table: "arrangements" (the seven growing augmentations), "contrast" (strong augmentation put straight into
             ordinary contrast, AimCLR and CrosSCLR, against growing) or "consistency" (what the hierarchical loss is
             made of; mask, drop and add ratios).
-        method: whose arguments hold for every row that has them; which method it is does not matter.
+        method: whose encoder, optimizer, queue, temperature, stream and schedule hold for every row; views and losses
+            are the rows' own.
         seeds: each row is trained once with each.
         max_epochs: passes over the training side.
         rows: only these runs, by the name of their folders; all of the table when not given.
@@ -121,7 +122,7 @@ def _measured(
     method: Callable[[Skeleton], Learner],
     max_epochs: int,
     seed: int,
-    accelerator: str,
+    accelerator: Accelerator,
 ) -> Results:
     """Trains, or goes on, and measures."""
     last = run / LAST_CHECKPOINT
@@ -156,7 +157,8 @@ def _write(path: Path, lines: pd.DataFrame, data: SkeletonData, max_epochs: int)
     text = f"{said}\n\n{markdown(summary(lines))}\n"
     write_whole(path.with_suffix(".csv"), lambda file: lines.to_csv(file, index=False))
     write_whole(path.with_suffix(".md"), lambda file: file.write_text(text, encoding="utf-8"))
-    figure = ablation_figure(lines, PUBLISHED)
+    title = f"{data.folder.about['corpus']}, {data.benchmark}, {max_epochs} epochs"
+    figure = ablation_figure(lines, PUBLISHED, title)
     write_whole(path.with_suffix(".png"), lambda file: figure.savefig(file, dpi=150, format="png"))
 
 

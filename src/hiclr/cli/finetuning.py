@@ -18,7 +18,7 @@ from hiclr.evaluation import Scores, encode
 from hiclr.functional import Stream
 from hiclr.methods.classifier import Classifier
 from hiclr.methods.trainee import OptimizerFactory
-from hiclr.methods.training import Precision, fit, resume_point
+from hiclr.methods.training import Accelerator, Precision, fit, resume_point
 from hiclr.provenance import describe_data, file_hash, provenance
 from hiclr.transforms import Level
 
@@ -39,7 +39,7 @@ def finetune(
     optimizer: OptimizerFactory = lambda parameters: SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4),
     seed: int = 0,
     precision: Precision = "32-true",
-    accelerator: str = "auto",
+    accelerator: Accelerator = "auto",
     ckpt_path: Path | None = None,
 ) -> dict[str, Any]:
     """Trains the encoder and a linear classifier together on labels: all of them, a share of them, or from scratch.

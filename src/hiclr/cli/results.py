@@ -60,7 +60,7 @@ def fitted(trained: TrainedEncoder, data: SkeletonData) -> Encoder:
         estimate_statistics(encoder, batches, _device())
     moved = transfer(trained, data)
     if moved is not None:
-        here, there = (", ".join(filter(None, moved[place].values())) for place in ("from", "to"))
+        here, there = (", ".join(filter(None, dict.fromkeys(moved[place].values()))) for place in ("from", "to"))
         anew = f", made anew for the joints: {', '.join(re_made)}" if re_made else ""
         sentence = f"Transfer from {here} to {there}: {moved['carried_over']} carried over{anew}"
         console.print(sentence, markup=False, highlight=False)

@@ -11,7 +11,7 @@ from hiclr.cli.console import console
 from hiclr.data.module import SkeletonData
 from hiclr.methods.base import Learner
 from hiclr.methods.hiclr import HiCLR
-from hiclr.methods.training import Precision, resume_point, train
+from hiclr.methods.training import Accelerator, Precision, resume_point, train
 from hiclr.provenance import describe_data, provenance
 from hiclr.skeleton import Skeleton
 
@@ -23,7 +23,7 @@ def pretrain(
     max_epochs: int = 300,
     seed: int = 0,
     precision: Precision = "32-true",
-    accelerator: str = "auto",
+    accelerator: Accelerator = "auto",
     ckpt_path: Path | None = None,
 ) -> Path:
     """Learns an encoder from unlabelled sequences.
@@ -47,6 +47,8 @@ def pretrain(
     Raises:
         ValueError: for settings that cannot work, or a folder that already holds another run.
     """
+    if max_epochs < 0:
+        raise ValueError(f"max_epochs must not be negative, got {max_epochs}")
     seed_everything(seed, verbose=False)
     learner = method(data.skeleton)
     what = [type(learner).__name__.lower(), "+".join(learner.streams), f"seed{seed}"]
@@ -62,5 +64,15 @@ def pretrain(
         **provenance(),
     }
     train(learner, data, out, max_epochs, precision, accelerator, resume)
-    console.print(f"Run saved in {out}. Next: hiclr linear --checkpoint {out} --data.root {data.folder.root}")
+    console.print(f"Run saved in {out}.{_next_step(out, data, learner)}", markup=False, highlight=False, soft_wrap=True)
     return out
+
+
+def _next_step(run: Path, data: SkeletonData, learner: Learner) -> str:
+    """The command that measures a run, if the data have a benchmark at all."""
+    if not data.folder.benchmarks:
+        return ""
+    words = ["hiclr linear", f"--checkpoint {run}", f"--data.root {data.folder.root}"]
+    words += [] if data.benchmark == "xsub" else [f"--data.benchmark {data.benchmark or data.folder.benchmarks[0]}"]
+    words += [] if len(learner.streams) == 1 else [f"--stream {learner.streams[0]}"]
+    return f" Next: {' '.join(words)}"

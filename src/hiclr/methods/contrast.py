@@ -40,10 +40,15 @@ class Contrast(nn.Module):
         queue_size: past keys to contrast with, K.
         key_momentum: share of its weights the key network keeps at each step.
         temperature: of the similarities.
+
+    Raises:
+        ValueError: for a size, share or temperature that cannot be.
     """
 
     def __init__(self, encoder: Encoder, queue_size: int, key_momentum: float, temperature: float) -> None:
         super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be greater than 0, got {temperature}")
         self.query = Projected(encoder)
         self.key = MomentumEncoder(self.query, key_momentum)
         self.queue = KeyQueue(queue_size, self.query.embedding_dim)

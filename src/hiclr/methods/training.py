@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -25,6 +26,7 @@ from hiclr.methods.trainee import Trainee
 from hiclr.provenance import write_json, write_whole
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Accelerator = Literal["auto", "cpu", "gpu"]
 
 RUN, METRICS = "run.json", "metrics.csv"
 
@@ -35,7 +37,7 @@ def train(
     out: Path,
     max_epochs: int,
     precision: Precision,
-    accelerator: str,
+    accelerator: Accelerator,
     resume: Path | None,
 ) -> None:
     """Trains a learner on the training side of the data and leaves `last.ckpt` in `out`.
@@ -53,7 +55,7 @@ def fit(
     out: Path,
     max_epochs: int,
     precision: Precision,
-    accelerator: str,
+    accelerator: Accelerator,
     resume: Path | None,
     watch: Callback,
 ) -> None:
@@ -70,8 +72,10 @@ def fit(
         watch: what looks on; it comes first after every epoch, so that what it logs is kept.
 
     Raises:
-        ValueError: when the checkpoint is of another run or network.
+        ValueError: when the checkpoint is of another run or network, or there is no such device.
     """
+    if accelerator == "gpu" and not torch.accelerator.is_available():
+        raise ValueError("there is no GPU that this PyTorch can use: set --accelerator cpu, or auto")
     if resume is not None:
         _check_same_run(trainee, max_epochs, resume)
     out.mkdir(parents=True, exist_ok=True)
@@ -92,7 +96,10 @@ def fit(
         enable_model_summary=False,
         log_every_n_steps=1,
     )
-    trainer.fit(trainee, batches, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(trainee, batches, ckpt_path=resume, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
     trainer.save_checkpoint(out / LAST_CHECKPOINT)
 
 
@@ -104,6 +111,8 @@ def resume_point(out: Path, ckpt_path: Path | None) -> Path | None:
         FileNotFoundError: when there is no such checkpoint.
     """
     last = out / LAST_CHECKPOINT
+    if str(ckpt_path) == "last" and not last.exists():
+        raise FileNotFoundError(f"no checkpoint {last} to go on from: leave out --ckpt_path")
     resume = None if ckpt_path is None else checkpoint_path(out if str(ckpt_path) == "last" else ckpt_path)
     if last.exists() and (resume is None or not resume.samefile(last)):
         raise ValueError(f"{out} already holds a run: choose another --out, or go on with it by --ckpt_path last")
@@ -168,6 +177,8 @@ class CollapseWatch(Callback):
         epoch, figures = trainer.current_epoch + 1, trainer.callback_metrics
         info, spread = float(figures["info"]), float(figures["feature_spread"])
         guessing = math.log(1 + self.negatives)
+        if not math.isfinite(info):
+            raise ValueError(f"the loss is {info} in epoch {epoch}: lower the learning rate (--method.optimizer.lr)")
         if epoch % self.patience == 0 and (info > self.loss_share * guessing or spread < self.spread):
             warnings.warn(
                 f"epoch {epoch}: training looks collapsed: contrastive loss {info:.2f} (guessing: {guessing:.2f}), "
