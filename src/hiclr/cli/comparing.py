@@ -20,7 +20,7 @@ from hiclr.encoders.checkpoint import LAST_CHECKPOINT
 from hiclr.functional import Stream
 from hiclr.methods.base import Learner
 from hiclr.methods.hiclr import HiCLR
-from hiclr.methods.training import RUN, Accelerator, check_same
+from hiclr.methods.training import RUN, Accelerator, check_same, wherever
 from hiclr.plots import ablation_figure
 from hiclr.provenance import describe_data, provenance, write_whole
 from hiclr.skeleton import Skeleton
@@ -103,7 +103,7 @@ def _check_run(run: Path, data: SkeletonData, learner: Learner, max_epochs: int)
         return
     before = json.loads(file.read_text(encoding="utf-8"))
     now = {"max_epochs": max_epochs, "batch_size": data.batch_size, "learner": learner.settings}
-    now["data"] = {name: value for name, value in describe_data(data.folder, data.benchmark).items() if name != "root"}
+    now["data"] = wherever(describe_data(data.folder, data.benchmark))
     check_same(before, json.loads(json.dumps(now)), run)
 
 

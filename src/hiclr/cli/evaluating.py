@@ -12,6 +12,7 @@ from hiclr.cli.results import features, report
 from hiclr.data.module import SkeletonData
 from hiclr.evaluation import FeatureBank, average_precision, held_out, linear_probe, nearest_neighbours
 from hiclr.functional import Stream
+from hiclr.methods.trainee import check_lr_drops
 
 
 def linear(
@@ -54,8 +55,7 @@ def linear(
         FileNotFoundError: if there is no such checkpoint.
         ValueError: for settings that cannot work, or an encoder that does not fit the data.
     """
-    if not all(0 <= drop <= 1 for drop in lr_drops):
-        raise ValueError(f"lr_drops are shares of the epochs, from 0 to 1, got {list(lr_drops)}")
+    check_lr_drops(lr_drops)
     if not 0 <= validation < 1:
         raise ValueError(f"validation is a share of the training side, from 0 to below 1, got {validation}")
     trained, train_bank, test_bank = features(checkpoint, data, stream)

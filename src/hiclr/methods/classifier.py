@@ -12,7 +12,7 @@ from torch.optim import SGD
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import describe
 from hiclr.functional import Stream, to_stream
-from hiclr.methods.trainee import OptimizerFactory, Trainee, optimizer_facts
+from hiclr.methods.trainee import OptimizerFactory, Trainee, check_lr_drops, optimizer_facts
 from hiclr.transforms import Level, View, growing_views
 
 
@@ -45,8 +45,7 @@ class Classifier(Trainee):
         warmup_epochs: int = 5,
     ) -> None:
         super().__init__(optimizer)
-        if not all(0 <= drop <= 1 for drop in lr_drops):
-            raise ValueError(f"lr_drops are shares of the epochs, from 0 to 1, got {list(lr_drops)}")
+        check_lr_drops(lr_drops)
         if warmup_epochs < 0:
             raise ValueError(f"warmup_epochs counts epochs, from 0 on, got {warmup_epochs}")
         self.encoder = encoder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -79,3 +79,9 @@ class Trainee(LightningModule, abc.ABC):
 def optimizer_facts(optimizer: Optimizer) -> dict[str, Any]:
     """An optimizer's name and settings, in plain containers."""
     return {"name": type(optimizer).__name__, **optimizer.defaults}
+
+
+def check_lr_drops(lr_drops: Sequence[float]) -> None:
+    """ValueError unless these are shares of the epochs."""
+    if not all(0 <= drop <= 1 for drop in lr_drops):
+        raise ValueError(f"lr_drops are shares of the epochs, from 0 to 1, got {list(lr_drops)}")

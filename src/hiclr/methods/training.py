@@ -208,9 +208,14 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -
 
 
 def _fixed(run: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run that must not change when it goes on; its data may have moved."""
-    data = {name: value for name, value in run["data"].items() if name != "root"}
-    return {"data": data, **{name: run[name] for name in ("batch_size", "seed", "precision")}, **run["learner"]}
+    """The settings of a run that must not change when it goes on."""
+    own = {name: run[name] for name in ("batch_size", "seed", "precision")}
+    return {"data": wherever(run["data"]), **own, **run["learner"]}
+
+
+def wherever(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A description of data (`describe_data`) without their place: they may have moved."""
+    return {name: value for name, value in data.items() if name != "root"}
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
