@@ -17,7 +17,7 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/hiclr bench --out runs/bench
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

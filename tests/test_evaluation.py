@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hiclr import evaluation
 from hiclr.evaluation import (
     FeatureBank,
     ProbeResult,
@@ -77,9 +78,13 @@ def test_neighbours_do_not_see_the_length_of_a_feature() -> None:
     torch.testing.assert_close(ours, nearest_neighbours(train, test, CLASSES, [3])[3].scores)
 
 
-def test_more_test_sequences_than_a_block() -> None:
-    train, test = bank(20, 0, separation=20), bank(1100, 1, separation=20)
-    assert nearest_neighbours(train, test, CLASSES, [1])[1].top1 == 100
+@pytest.mark.parametrize("block", [1, 30, 100])  # rows of 30 similarities: one at a time, and three
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    train, test = bank(30, 0), bank(13, 1)
+    votes, precision = nearest_neighbours(train, test, CLASSES, [3])[3], average_precision(train, test)
+    monkeypatch.setattr(evaluation, "_BLOCK", block)
+    torch.testing.assert_close(nearest_neighbours(train, test, CLASSES, [3])[3].scores, votes.scores)
+    torch.testing.assert_close(average_precision(train, test), precision)
 
 
 @pytest.mark.parametrize("ks", [[0], [1, 31], [-1, 5]])
@@ -113,9 +118,8 @@ def slow_average_precision(train: FeatureBank, test: FeatureBank) -> list[float]
     return found
 
 
-@pytest.mark.parametrize("queries", [12, 300])  # more than a block
-def test_average_precision_equals_the_loop(queries: int) -> None:
-    train, test = bank(30, 0, 1), bank(queries, 1, 1)
+def test_average_precision_equals_the_loop() -> None:
+    train, test = bank(30, 0, 1), bank(40, 1, 1)
     np.testing.assert_allclose(average_precision(train, test), slow_average_precision(train, test), rtol=1e-5)
 
 
@@ -188,27 +192,37 @@ def test_probe_finds_nothing_where_there_is_nothing() -> None:
     assert abs(result.scores.top1 - 100 / CLASSES) < 10
 
 
-def test_probe_equals_training_the_layer_by_hand() -> None:
-    train, test = bank(40, 0, 3), bank(20, 1, 3)
-    result = linear_probe(
-        train, test, CLASSES, epochs=6, lr=0.5, lr_drop_epochs=[2, 4], batch_size=16, evaluate_every=3, seed=7
+def plain_probe(
+    train: FeatureBank, test: FeatureBank, epochs: int, lr: float, drops: list[int], batch_size: int, seed: int
+) -> tuple[Tensor, list[float]]:
+    """PyTorch's own layer, gradient, optimizer and schedule, a batch of the bank at a time; top-1 of every epoch."""
+    chance = torch.Generator().manual_seed(seed)
+    layer = nn.Linear(train.features.shape[1], CLASSES)
+    nn.init.normal_(layer.weight, 0.0, 0.01, generator=chance)
+    nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=lr, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=drops, gamma=0.1)
+    top1 = []
+    for _ in range(epochs):
+        for rows in torch.randperm(len(train.labels), generator=chance).split(batch_size):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(layer(train.features[rows]), train.labels[rows]).backward()
+            optimizer.step()
+        schedule.step()
+        scores = layer(test.features).detach()
+        top1.append(100 * (scores.argmax(1) == test.labels).double().mean().item())
+    return scores, top1
+
+
+@pytest.mark.parametrize("drops", [[2, 4], [], [0, 5], [3, 3]])
+def test_probe_equals_the_plain_one(drops: list[int]) -> None:
+    train, test = bank(40, 0, 3), bank(20, 1, 3)  # batches of 16, 16 and 8
+    ours = linear_probe(
+        train, test, CLASSES, epochs=6, lr=0.5, lr_drop_epochs=drops, batch_size=16, evaluate_every=3, seed=7
     )
-    chance = torch.Generator().manual_seed(7)
-    weight = torch.empty(CLASSES, 6).normal_(0, 0.01, generator=chance)
-    bias = torch.zeros(CLASSES)
-    speeds = [torch.zeros_like(weight), torch.zeros_like(bias)]
-    accuracy = {}
-    for epoch in range(1, 7):
-        for rows in torch.randperm(40, generator=chance).split(16):  # the last batch of 8 counts too
-            x, target = train.features[rows], nn.functional.one_hot(train.labels[rows], CLASSES)
-            error = ((x @ weight.T + bias).softmax(1) - target) / len(rows)
-            for speed, value, gradient in zip(speeds, (weight, bias), (error.T @ x, error.sum(0)), strict=True):
-                speed.mul_(0.9).add_(gradient)
-                value.sub_(0.5 * (1 if epoch <= 2 else 0.1 if epoch <= 4 else 0.01) * speed)
-        guessed = (test.features @ weight.T + bias).argmax(1)
-        accuracy[epoch] = 100 * (guessed == test.labels).double().mean().item()
-    torch.testing.assert_close(result.scores.scores, test.features @ weight.T + bias, rtol=1e-3, atol=1e-3)
-    assert result.top1_by_epoch == {epoch: pytest.approx(accuracy[epoch]) for epoch in (3, 6)}
+    scores, top1 = plain_probe(train, test, 6, 0.5, drops, 16, seed=7)
+    torch.testing.assert_close(ours.scores.scores, scores, rtol=1e-4, atol=1e-4)
+    assert ours.top1_by_epoch == {epoch: pytest.approx(top1[epoch - 1]) for epoch in (3, 6)}
 
 
 def test_same_seed_same_probe_whatever_the_global_state() -> None:
@@ -240,9 +254,11 @@ def test_progress_sees_every_epoch() -> None:
     assert seen == [1, 2, 3, 4]
 
 
-def test_a_probe_without_epochs_is_refused() -> None:
+def test_a_probe_without_epochs_or_features_in_a_step_is_refused() -> None:
     with pytest.raises(ValueError, match=r"epochs.*0"):
         linear_probe(bank(20, 0), bank(5, 1), CLASSES, epochs=0)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        linear_probe(bank(20, 0), bank(5, 1), CLASSES, batch_size=0)
 
 
 # --- feature bank ---------------------------------------------------------------------------------

@@ -25,25 +25,32 @@ ALLOWED: dict[str, set[str]] = {
     "": set(),  # the front door imports lazily
     "__main__": {"cli", "data.corpora", "data.prepare", "provenance"},
     "cli": {
-        *("ablation", "cli", "data", "encoders", "evaluation", "functional", "fusion", "methods", "plots"),
-        *("provenance", "report", "skeleton", "transforms"),
+        *("ablation", "benchmarks", "cli", "data", "distributed", "encoders", "evaluation", "functional", "fusion"),
+        *("memory", "methods", "plots", "provenance", "report", "skeleton", "transforms"),
     },
     "ablation": {"methods", "skeleton", "transforms"},
+    "benchmarks": {
+        "benchmarks", "data", "encoders", "evaluation", "losses", "memory", "methods", "momentum", "skeleton",
+        "transforms",
+    },
+    "benchmarks.plain": {"benchmarks.plain", "skeleton"},
     "layouts": set(),
+    "distributed": set(),
+    "memory": set(),
     "skeleton": {"layouts"},
     "functional": {"skeleton"},
     "losses": {"skeleton"},
-    "momentum": {"skeleton"},
+    "momentum": {"distributed"},
     "evaluation": {"skeleton"},
     "fusion": {"evaluation"},
     "plots": {"skeleton"},
     "report": {"plots", "skeleton"},
     "transforms": {"functional", "skeleton"},
     "provenance": {"data.folder"},
-    "encoders": {"encoders", "functional", "skeleton"},
+    "encoders": {"distributed", "encoders", "functional", "skeleton"},
     "methods": {
-        "data.module", "encoders", "functional", "losses", "methods", "momentum", "provenance",
-        "skeleton", "transforms",
+        "data.module", "distributed", "encoders", "functional", "losses", "memory", "methods", "momentum",
+        "provenance", "skeleton", "transforms",
     },
     "data": {"data", "functional", "skeleton"},
     "data.actors": set(),
@@ -54,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "data.writer": {"data.folder"},
     "data.module": {"data.folder", "skeleton"},
 }  # fmt: skip
-LIGHTNING = ("ablation", "cli", "data.module", "methods")
+LIGHTNING = ("ablation", "benchmarks", "cli", "data.module", "methods")
 
 
 def without_typing(tree: ast.AST) -> Iterator[ast.AST]:

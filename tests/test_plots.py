@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hiclr import functional
-from hiclr.plots import LEFT, RIGHT, confusion_figure, growing_views_figure, learning_curve_figure, visible_joints
+from hiclr.plots import (
+    LEFT,
+    RIGHT,
+    confusion_figure,
+    growing_views_figure,
+    learning_curve_figure,
+    speed_figure,
+    visible_joints,
+)
 from hiclr.skeleton import SKELETONS, Skeleton
 
 SKELETON = SKELETONS["kinect20"]
@@ -275,3 +284,31 @@ def test_names_that_do_not_fit_the_counts_are_refused() -> None:
 def test_nothing_global_is_used() -> None:
     program = "import sys, hiclr.report; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# --- speed ----------------------------------------------------------------------------------------
+
+RATIOS = pd.DataFrame({"what": ["step", "kNN"], "ratio": [4.0, 30.0], "low": [3.5, 20.0], "high": [4.5, 40.0]})
+GROWTH = [
+    {"what": "batch", "values": (16, 32), "seconds": [1.0, 2.0], "peak_memory": [500.0, 750.0], "exponent": 1.0},
+    {"what": "queue", "values": (10, 20), "seconds": [1.0, 1.0], "peak_memory": [None, None], "exponent": 0.0},
+]
+
+
+def test_speed_shows_each_ratio_and_how_time_and_memory_grow() -> None:
+    bars, batch, queue = speed_figure(RATIOS, GROWTH).axes
+    assert [text.get_text() for text in bars.texts] == ["4x", "30x"]
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["step", "kNN"]
+    assert np.asarray(bars.lines[0].get_xdata()).tolist() == [4.0, 30.0]
+    time, memory, proportion = (np.asarray(line.get_ydata()).tolist() for line in batch.lines)
+    assert (time, memory, proportion) == ([1, 2], [1, 1.5], [1, 2])
+    assert len(queue.lines) == 2  # where the system does not tell the memory
+
+
+@pytest.mark.parametrize(
+    ("ratios", "growth", "panels"), [(RATIOS, [], 1), (RATIOS[:0], GROWTH, 2), (RATIOS[:0], [], 0)]
+)
+def test_speed_leaves_out_what_was_not_measured(ratios: pd.DataFrame, growth: list[Any], panels: int) -> None:
+    figure = speed_figure(ratios, growth)
+    FigureCanvasAgg(figure).draw()
+    assert len(figure.axes) == panels

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hiclr.cli import ablate, demo, doctor, ensemble, finetune, knn, linear, pretrain
+    from hiclr.cli import ablate, bench, demo, doctor, ensemble, finetune, knn, linear, pretrain
     from hiclr.data.prepare import prepare
     from hiclr.encoders.checkpoint import load_encoder
     from hiclr.encoders.official import load_official
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # torch and Lightning take seconds to import: each name is fetched when it is first asked for
 _HOMES = {
     "ablate": "hiclr.cli",
+    "bench": "hiclr.cli",
     "demo": "hiclr.cli",
     "doctor": "hiclr.cli",
     "ensemble": "hiclr.cli",
@@ -31,6 +32,7 @@ _HOMES = {
 
 __all__ = [
     "ablate",
+    "bench",
     "demo",
     "doctor",
     "ensemble",

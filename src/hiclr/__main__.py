@@ -182,7 +182,9 @@ def _print_verbs(usage: str, summaries: dict[str, str]) -> None:
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:
-    print(f"hiclr: {message}", file=sys.stderr)
+    # of the processes that work together on a machine, started by Lightning, torchrun or SLURM, one speaks for all
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
+        print(f"hiclr: {message}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from hiclr.distributed import gathered
+
 
 class MomentumEncoder(nn.Module):
     """A copy of a network whose weights follow it as an exponential moving average.
@@ -43,7 +45,7 @@ class MomentumEncoder(nn.Module):
 class KeyQueue(nn.Module):
     """The last `size` keys, first in first out; starts with normalised random vectors.
 
-    Keys and place are buffers: a checkpoint holds both.
+    Processes that train together hold the same queue. Keys and place are buffers: a checkpoint holds both.
 
     Args:
         size: K.
@@ -66,7 +68,12 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
-        """Takes in keys (N, D), any number of them, over the oldest ones."""
+        """Takes in keys (N, D), any number of them, over the oldest ones.
+
+        Of several processes, each gives its share of the keys, all of the same number; they enter in the order of the
+        processes, which is that of the batch.
+        """
+        keys = gathered(keys, even=True)
         size = len(self.keys)
         skipped = max(len(keys) - size, 0)
         rows = torch.arange(skipped, len(keys), device=self.place.device)

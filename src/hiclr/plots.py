@@ -1,4 +1,4 @@
-"""Figures: one sequence under the growing views, the learning curves, the confusion matrix.
+"""Figures: one sequence under the growing views, the learning curves, the confusion matrix, tables, speed.
 
 Nothing here opens a window or keeps global state.
 """
@@ -105,6 +105,68 @@ def ablation_figure(runs: pd.DataFrame, published: str, title: str = "", figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
     return drawing
+
+
+def speed_figure(ratios: pd.DataFrame, growth: Sequence[Mapping[str, Any]]) -> Figure:
+    """How many times faster than straightforward, and how time and memory grow.
+
+    Args:
+        ratios: one line a hot path: what, ratio, low, high (of the rounds); none leaves that part out.
+        growth: of each thing that grows: what, values, seconds and peak_memory (MB; None where unknown) of each value,
+            exponent. None leaves that part out.
+    """
+    bars, panels = 0.4 * len(ratios) + 0.8, math.ceil(len(growth) / 3)
+    heights = [bars] * (len(ratios) > 0) + [2.5 * panels] * (panels > 0)
+    figure = Figure(figsize=(_WIDTH, sum(heights) or 1), facecolor="white", layout="constrained")
+    if not heights:
+        return figure
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    if len(ratios):
+        _ratio_bars(parts[0].subplots(), ratios)
+    for place, axis in enumerate(growth):
+        _growth_lines(parts[-1].add_subplot(panels, 3, place + 1), axis, first=place == 0)
+    return figure
+
+
+def _ratio_bars(axes: Axes, ratios: pd.DataFrame) -> None:
+    places = range(len(ratios))
+    axes.barh(places, ratios["ratio"] - 1, left=1, color=_FAINT, height=0.6)
+    axes.hlines(places, ratios["low"], ratios["high"], color=RIGHT, linewidth=2)
+    axes.plot(ratios["ratio"], places, "o", color=RIGHT, markersize=4)
+    for place, ratio, high in zip(places, ratios["ratio"], ratios["high"], strict=True):
+        axes.annotate(f"{ratio:.3g}x", (high, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.axvline(1, color=_TEXT, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.8, 0.9 * ratios["low"].min()), 2 * ratios["high"].max())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_yticks(places, ratios["what"], fontsize=8, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlabel("times as fast as straightforward (median of the rounds, smallest to largest)", fontsize=8)
+    axes.tick_params(labelsize=8, colors=_TEXT)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _growth_lines(axes: Axes, axis: Mapping[str, Any], first: bool) -> None:
+    """Time, and memory where it is known, over what grows: each as a multiple of its first value."""
+    values = list(axis["values"])
+    lines = {"time": (axis["seconds"], RIGHT, "o-"), "peak memory": (axis["peak_memory"], LEFT, "s--")}
+    for name, (figures, colour, style) in lines.items():
+        if None not in figures:
+            relative = [figure / figures[0] for figure in figures]
+            axes.plot(values, relative, style, color=colour, label=name, markersize=4)
+    axes.plot(values, [value / values[0] for value in values], ":", color=_FAINT, label="in proportion", zorder=0)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xticks(values, [f"{value:,}" for value in values])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_title(f"{axis['what']}\n(time: power {axis['exponent']:.2f})", fontsize=9)
+    axes.tick_params(labelsize=8, colors=_TEXT)
+    axes.minorticks_off()
+    axes.grid(color=_FAINT, linewidth=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    if first:
+        axes.set_ylabel("times the first", fontsize=8)
+        axes.legend(fontsize=8, frameon=False)
 
 
 def visible_joints(view: NDArray[np.floating[Any]], centre: int) -> NDArray[np.bool_]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +86,7 @@ def test_validation_scores_are_of_a_share_of_the_training_side(here: Path, tmp_p
 def test_learning_rate_falls_at_each_share(here: Path, tmp_path: Path) -> None:
     main(shlex.split(f"linear --checkpoint run {SMALL} --out {tmp_path} --epochs 10 --lr-drops 0.3 0.8"))
     assert read(tmp_path / "linear-xsub.json")["settings"]["lr_drops"] == [0.3, 0.8]
-    _, *banks = features(Path("run"), SkeletonData("mine", batch_size=16), None)
+    banks = features(load_encoder("run"), SkeletonData("mine", batch_size=16), torch.device("cpu"))
     by_hand = linear_probe(*banks, 3, epochs=10, lr_drop_epochs=[3, 8]).scores.scores
     assert torch.equal(Scores.load(tmp_path / "linear-xsub-scores.npz").scores, by_hand)
     assert not torch.equal(linear_probe(*banks, 3, epochs=10).scores.scores, by_hand)
@@ -148,6 +151,58 @@ def test_results_of_one_stream_lie_beside_the_checkpoint(here: Path) -> None:
     main(shlex.split(f"knn --checkpoint run {SMALL} --k [1]"))
     assert Path("run/knn-xsub.json").is_file()
     assert read("run/knn-xsub.json")["remarks"] == [] and read("run/knn-xsub.json")["train_sequences"] == 36
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+TOGETHER = """
+import shlex
+from pathlib import Path
+from hiclr.__main__ import main
+from hiclr.evaluation import Scores
+
+def noted(scores, path, save=Scores.save):
+    with Path("two/saved.txt").open("a") as file:
+        file.write(f"{path.name}\\n")
+    save(scores, path)
+
+Scores.save = noted
+for verb in ("linear --epochs 3 --validation 0.2", "knn --k 3 1", "knn --k 99"):
+    main(shlex.split(f"{verb} --checkpoint run SMALL --accelerator cpu --devices 2 --out two"))
+"""
+
+
+@pytest.mark.parametrize("start", [[], ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]])
+def test_two_processes_find_what_one_finds_and_the_first_alone_writes_and_speaks(
+    here: Path, tmp_path: Path, start: list[str]
+) -> None:
+    """36 sequences to train on are 3 batches, two for the first process; the single one to test on leaves none."""
+    script = tmp_path / "together.py"
+    script.write_text(
+        TOGETHER.replace("SMALL", SMALL.replace("mine", str(here / "mine"))).replace("run ", f"{here}/run ")
+    )
+    (tmp_path / "two").mkdir()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *start, str(script)]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert said.returncode == (1 if start else 2)  # torchrun's own
+    assert said.stderr.count("hiclr: k must lie in 1..36 (the training sequences), got [99]: set --k") == 1
+    assert said.stderr.count("Result saved") == 2 and said.stdout.count("knn retrieval_map") == 1
+    scores = [f"{name}-scores.npz" for name in ("linear-xsub", "linear-xsub-validation", "knn-xsub")]
+    assert (tmp_path / "two" / "saved.txt").read_text().split() == scores
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for verb in ("linear --epochs 3 --validation 0.2", "knn --k 3 1"):
+        main(shlex.split(f"{verb} --checkpoint run {SMALL} --accelerator cpu --out {tmp_path}/one"))
+    torch.set_num_threads(threads)
+    for name in scores:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    for name in ("linear-xsub.json", "knn-xsub.json"):
+        one, two = (read(tmp_path / out / name) for out in ("one", "two"))
+        of_command = ("command", "options", "data", "checkpoint")
+        assert {fact: one[fact] for fact in one if fact not in of_command} == {
+            fact: two[fact] for fact in two if fact not in of_command
+        }
 
 
 # --- of files of weights, and of encoders that have seen more -------------------------------------

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hiclr.cli.console import progress
+from hiclr.cli.launch import launch
 from hiclr.cli.results import features, report
 from hiclr.data.module import SkeletonData
+from hiclr.distributed import by_first
+from hiclr.encoders.checkpoint import load_encoder
 from hiclr.evaluation import FeatureBank, average_precision, held_out, linear_probe, nearest_neighbours
 from hiclr.functional import Stream
+from hiclr.methods.machine import Accelerator, Machine
 from hiclr.methods.trainee import check_lr_drops
 
 
@@ -27,6 +31,9 @@ def linear(
     standardize: bool = False,
     validation: float = 0.0,
     seed: int = 0,
+    accelerator: Accelerator = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
 ) -> dict[str, Any]:
     """Trains a linear classifier on the frozen features: "linear evaluation", "unsupervised".
 
@@ -47,6 +54,9 @@ def linear(
         validation: share of each class of the training side that a second probe does not learn from and scores, so
             that `ensemble` can choose its weights there. The result itself does not change.
         seed: of the classifier's weights, the order, and what is held out.
+        accelerator: cpu, gpu or auto.
+        devices: processes on each machine that share the encoding; one for each GPU.
+        num_nodes: machines; start the command on each (SLURM, torchrun).
 
     Returns:
         The result, as saved in `linear-<benchmark>.json`.
@@ -58,7 +68,10 @@ def linear(
     check_lr_drops(lr_drops)
     if not 0 <= validation < 1:
         raise ValueError(f"validation is a share of the training side, from 0 to below 1, got {validation}")
-    trained, train_bank, test_bank = features(checkpoint, data, stream)
+    machine = Machine(accelerator, devices, num_nodes)
+    trained = load_encoder(checkpoint, stream)
+    device = launch(machine)
+    train_bank, test_bank = features(trained, data, device)
     probe = partial(
         linear_probe,
         classes=data.folder.num_classes,
@@ -67,8 +80,10 @@ def linear(
         lr_drop_epochs=[round(drop * epochs) for drop in lr_drops],
         batch_size=batch_size,
         seed=seed,
+        device=device,
     )
-    result = probe(*_scaled(train_bank, test_bank, standardize), progress=progress("Linear probe"))
+    sides = _scaled(train_bank, test_bank, standardize)
+    result = by_first(partial(probe, *sides, progress=progress("Linear probe")))
     figures: dict[str, Any] = {
         "top1_last_epoch": result.scores.top1,
         "top1_best_on_test": result.top1_best_on_test,
@@ -78,7 +93,7 @@ def linear(
     if validation:
         held = held_out(train_bank.labels, validation, seed)
         sides = _scaled(train_bank.where(~held), train_bank.where(held), standardize)
-        validated = probe(*sides, progress=progress("Probe to validate")).scores
+        validated = by_first(partial(probe, *sides, progress=progress("Probe to validate"))).scores
         figures |= {"validation_top1": validated.top1, "validation_sequences": len(validated.labels)}
     settings = {
         "epochs": epochs,
@@ -102,6 +117,9 @@ def knn(
     stream: Stream | None = None,
     out: Path | None = None,
     k: Sequence[int] = (1, 5, 10, 20, 40),
+    accelerator: Accelerator = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
 ) -> dict[str, Any]:
     """Searches the training side for the like of each test sequence: nearest neighbours vote, and retrieval.
 
@@ -114,6 +132,9 @@ def knn(
         stream: which of the encoders of a checkpoint that holds several; what published weights were trained on.
         out: folder for the result; the checkpoint's when not given (with several encoders: the stream's in it).
         k: how many neighbours vote; the first is the headline.
+        accelerator: cpu, gpu or auto.
+        devices: processes on each machine that share the encoding; one for each GPU.
+        num_nodes: machines; start the command on each (SLURM, torchrun).
 
     Returns:
         The result, as saved in `knn-<benchmark>.json`. `retrieval_left_out` counts test sequences of classes that
@@ -123,9 +144,13 @@ def knn(
         FileNotFoundError: if there is no such checkpoint.
         ValueError: for a k that cannot be, or an encoder that does not fit the data.
     """
-    trained, train_bank, test_bank = features(checkpoint, data, stream)
-    by_k = nearest_neighbours(train_bank, test_bank, data.folder.num_classes, k)
-    precision = average_precision(train_bank, test_bank, progress("Retrieval"))
+    machine = Machine(accelerator, devices, num_nodes)
+    trained = load_encoder(checkpoint, stream)
+    device = launch(machine)
+    sides = features(trained, data, device)
+    search = partial(nearest_neighbours, *sides, data.folder.num_classes, k)
+    by_k = by_first(partial(search, progress("Nearest neighbours"), device))
+    precision = by_first(partial(average_precision, *sides, progress("Retrieval"), device))
     known = precision[~precision.isnan()]
     figures = {
         "top1": by_k[k[0]].top1,
@@ -133,4 +158,4 @@ def knn(
         "retrieval_map": 100 * known.mean().item() if len(known) else None,
         "retrieval_left_out": len(precision) - len(known),
     }
-    return report("knn", trained, data, out, figures, by_k[k[0]], {"k": list(k)}, len(train_bank.labels))
+    return report("knn", trained, data, out, figures, by_k[k[0]], {"k": list(k)}, len(sides[0].labels))

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from torch.optim import SGD
 
+from hiclr.cli.launch import launch
 from hiclr.cli.results import fitted, report, result_folder
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.checkpoint import TrainedEncoder, load_encoder
@@ -17,8 +18,9 @@ from hiclr.encoders.transfer import fresh, with_settings
 from hiclr.evaluation import Scores, encode
 from hiclr.functional import Stream
 from hiclr.methods.classifier import Classifier
+from hiclr.methods.machine import Accelerator, Machine
 from hiclr.methods.trainee import OptimizerFactory
-from hiclr.methods.training import Accelerator, Precision, fit, resume_point
+from hiclr.methods.training import Precision, fit, resume_point
 from hiclr.provenance import describe_data, file_hash, provenance
 from hiclr.transforms import Level
 
@@ -85,9 +87,10 @@ def finetune(
     trained = load_encoder(checkpoint, stream)
     out = out or result_folder(trained, data, None) / _name(label_fraction, from_scratch)
     resume = resume_point(out, ckpt_path)
+    machine = Machine(accelerator)
     seed_everything(seed, verbose=False)
     trained = _start(trained, data, encoder_settings or {}, from_scratch)
-    encoder = fitted(trained, data).train()
+    encoder = fitted(trained, data, launch(machine)).train()
     classifier = Classifier(
         encoder, trained.stream, data.folder.class_names, augmentation, optimizer, lr_drops, warmup_epochs
     )
@@ -115,7 +118,8 @@ def finetune(
         return Scores(names, data.labels(test_rows), encode(network, data.batches(test_rows), device))
 
     watch = ScoreLog(score)
-    fit(classifier, data.labelled_batches(labelled, batch_size), out, max_epochs, precision, accelerator, resume, watch)
+    batches = data.labelled_batches(labelled, batch_size, seed)
+    fit(classifier, batches, out, max_epochs, precision, machine, resume, watch)
     scores = score(classifier)
     top1_by_epoch = {**watch.top1_by_epoch, max_epochs: scores.top1}
     figures = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +14,52 @@ from torch import Tensor
 
 from hiclr.cli.console import console, progress
 from hiclr.data.module import SkeletonData
+from hiclr.distributed import by_first, gathered, own_rows
 from hiclr.encoders.base import Encoder
-from hiclr.encoders.checkpoint import LAST_CHECKPOINT, TrainedEncoder, load_encoder
+from hiclr.encoders.checkpoint import LAST_CHECKPOINT, TrainedEncoder
 from hiclr.encoders.transfer import carried_over, estimate_statistics, graph_norms, graph_tensors, same_joints
 from hiclr.evaluation import FeatureBank, Scores, encode
 from hiclr.functional import Stream, to_stream
+from hiclr.memory import keep_freed
 from hiclr.methods.classifier import Classifier
 from hiclr.provenance import describe_data, file_hash, provenance, write_json
 
 SCORES, VALIDATION_SCORES = "scores", "validation-scores"
 
 
-def features(
-    checkpoint: Path, data: SkeletonData, stream: Stream | None
-) -> tuple[TrainedEncoder, FeatureBank, FeatureBank]:
-    """The encoder of a checkpoint, and its features of the training and of the test side.
+def features(trained: TrainedEncoder, data: SkeletonData, device: torch.device) -> tuple[FeatureBank, FeatureBank]:
+    """Features of the training and of the test side, by a trained encoder.
+
+    Processes that work together encode a share each, and all of them get all features: the same that one process gets,
+    as they share out whole batches.
 
     Raises:
-        FileNotFoundError: if there is no such checkpoint.
         ValueError: if the encoder does not fit the data or has diverged, or no benchmark is chosen.
     """
-    trained = load_encoder(checkpoint, stream)
     sides = {"train": data.train_rows, "test": data.test_rows}
-    encoder = fitted(trained, data)
+    if device.type == "cpu":
+        keep_freed()
+    encoder = fitted(trained, data, device)
     banks = []
     for side, rows in sides.items():
-        batches = _batches(data, rows, trained.stream, f"Features of the {side} side")
+        own = _own_batches(rows, data.batch_size)
+        batches = _batches(data, own, trained.stream, device, f"Features of the {side} side")
+        encoded = encode(encoder, batches, device) if len(own) else torch.empty(0, encoder.feature_dim)
         names = tuple(data.folder.samples["name"].iloc[rows])
-        banks.append(FeatureBank(names, encode(encoder, batches, _device()), data.labels(rows)))
+        banks.append(FeatureBank(names, gathered(encoded.to(device)).cpu(), data.labels(rows)))
     if not all(bank.features.isfinite().all() for bank in banks):
         raise ValueError(f"{trained.path} gives features that are no finite numbers: its training has diverged")
-    return trained, banks[0], banks[1]
+    return banks[0], banks[1]
 
 
-def fitted(trained: TrainedEncoder, data: SkeletonData) -> Encoder:
+def _own_batches(rows: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
+    """Those of the rows that lie in this process's share of the batches."""
+    batch = torch.arange(len(rows)) // batch_size
+    own: NDArray[np.bool_] = torch.isin(batch, own_rows(batch.unique())).numpy()
+    return rows[own]
+
+
+def fitted(trained: TrainedEncoder, data: SkeletonData, device: torch.device) -> Encoder:
     """The encoder for the joints of the data: as it is, or carried over from another skeleton, which is then said.
 
     Batch norms of new joints get their statistics from the training side, without labels.
@@ -56,8 +69,8 @@ def fitted(trained: TrainedEncoder, data: SkeletonData) -> Encoder:
     """
     encoder, re_made = carried_over(trained.encoder, data.skeleton)
     if graph_norms(encoder) and re_made:
-        batches = _batches(data, data.train_rows, trained.stream, "Statistics of the new joints")
-        estimate_statistics(encoder, batches, _device())
+        batches = _batches(data, data.train_rows, trained.stream, device, "Statistics of the new joints")
+        estimate_statistics(encoder, batches, device)
     moved = transfer(trained, data)
     if moved is not None:
         here, there = (", ".join(filter(None, dict.fromkeys(moved[place].values()))) for place in ("from", "to"))
@@ -84,13 +97,12 @@ def transfer(trained: TrainedEncoder, data: SkeletonData) -> dict[str, Any] | No
     }
 
 
-def _batches(data: SkeletonData, rows: NDArray[np.int64], stream: Stream, what: str) -> Iterator[Tensor]:
-    """Some rows in a stream, under a progress bar."""
-    return (to_stream(x, stream, data.skeleton.parents) for x in progress(what)(data.batches(rows)))
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _batches(
+    data: SkeletonData, rows: NDArray[np.int64], stream: Stream, device: torch.device, what: str
+) -> Iterator[Tensor]:
+    """Some rows in a stream, on a device, under a progress bar."""
+    parents = data.skeleton.parents
+    return (to_stream(x.to(device, non_blocking=True), stream, parents) for x in progress(what)(data.batches(rows)))
 
 
 def remarks(trained: TrainedEncoder, data: SkeletonData) -> list[str]:
@@ -179,7 +191,7 @@ def report(
         **provenance(),
     }
     path = result_folder(trained, data, out) / f"{protocol}-{data.benchmark}.json"
-    save(result, path, {SCORES: scores} | ({VALIDATION_SCORES: validation} if validation else {}))
+    by_first(partial(save, result, path, {SCORES: scores} | ({VALIDATION_SCORES: validation} if validation else {})))
     return result
 
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lightning.pytorch import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
 
 from hiclr.cli.console import console
 from hiclr.data.module import SkeletonData
 from hiclr.methods.base import Learner
 from hiclr.methods.hiclr import HiCLR
-from hiclr.methods.training import Accelerator, Precision, resume_point, train
+from hiclr.methods.machine import Accelerator, Machine
+from hiclr.methods.training import Precision, resume_point, train
 from hiclr.provenance import describe_data, provenance
 from hiclr.skeleton import Skeleton
 
@@ -24,6 +26,9 @@ def pretrain(
     seed: int = 0,
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
+    sync_batchnorm: bool = False,
     ckpt_path: Path | None = None,
 ) -> Path:
     """Learns an encoder from unlabelled sequences.
@@ -32,13 +37,18 @@ def pretrain(
     are the paper's for NTU RGB+D 60; small corpora need `--config recipes/small.yaml`.
 
     Args:
-        data: prepared folder, benchmark (its training side is used) and batch size.
+        data: prepared folder, benchmark (its training side is used) and batch size, that of a step over all processes.
         method: HiCLR, or another learner of `hiclr.methods`.
         out: folder of the run; runs/<data>-<benchmark>-<method>-<stream>-seed<seed> when not given.
         max_epochs: passes over the training side; 0 saves the untrained network.
-        seed: of weights, order and augmentations: the same seed gives the same numbers on the same machine.
+        seed: of weights, order and augmentations: the same seed gives the same numbers on the same machine. Order and
+            augmentations are the same for any number of processes; dropout is each process's own.
         precision: of the arithmetic.
         accelerator: cpu, gpu or auto.
+        devices: processes on each machine that share every batch; one for each GPU.
+        num_nodes: machines; start the command on each (SLURM, torchrun).
+        sync_batchnorm: take the statistics of BatchNorm over the whole batch; otherwise each process takes those of its
+            share, and the first one's are saved.
         ckpt_path: checkpoint to go on from, or "last" for the one in `out`.
 
     Returns:
@@ -49,8 +59,11 @@ def pretrain(
     """
     if max_epochs < 0:
         raise ValueError(f"max_epochs must not be negative, got {max_epochs}")
+    machine = Machine(accelerator, devices, num_nodes)
     seed_everything(seed, verbose=False)
     learner = method(data.skeleton)
+    if sync_batchnorm:
+        learner.synchronize_batchnorm()
     what = [type(learner).__name__.lower(), "+".join(learner.streams), f"seed{seed}"]
     out = out or Path("runs") / "-".join([data.folder.root.resolve().name, data.benchmark or "all", *what])
     resume = resume_point(out, ckpt_path)
@@ -60,12 +73,19 @@ def pretrain(
         "max_epochs": max_epochs,
         "seed": seed,
         "precision": precision,
+        "processes": machine.processes,
+        "sync_batchnorm": sync_batchnorm,
         "learner": learner.settings,
         **provenance(),
     }
-    train(learner, data, out, max_epochs, precision, accelerator, resume)
-    console.print(f"Run saved in {out}.{_next_step(out, data, learner)}", markup=False, highlight=False, soft_wrap=True)
+    train(learner, data, out, max_epochs, seed, precision, machine, resume)
+    _say(f"Run saved in {out}.{_next_step(out, data, learner)}")
     return out
+
+
+@rank_zero_only
+def _say(sentence: str) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _next_step(run: Path, data: SkeletonData, learner: Learner) -> str:

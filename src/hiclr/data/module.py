@@ -1,21 +1,24 @@
-"""From a prepared folder to batches: one index into the memory-mapped array a batch, no worker processes."""
+"""From a prepared folder to batches: each is one gather, from the mapped file or on the GPU; no worker processes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Generic, Literal, TypeVar, cast, final, get_args
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from hiclr.data.folder import PreparedFolder
 from hiclr.skeleton import Skeleton
 
-Batch = TypeVar("Batch")
+Batch = TypeVar("Batch")  # x, or x and labels
+DataDevice = Literal["auto", "cpu", "cuda"]
+
+_CHUNK = 1024  # sequences copied at once
 
 
 @final
@@ -25,20 +28,27 @@ class SkeletonData(LightningDataModule):
     Args:
         root: prepared folder, as `hiclr prepare` writes it.
         benchmark: which train/test split to use; null trains on every sequence (labels are not read).
-        batch_size: sequences in a step, N.
+        batch_size: sequences in a step, N, of all processes together.
+        device: where the sequences trained on lie. "cpu": in the memory-mapped file. "cuda": on the GPU that trains.
+            "auto": there if they take at most half of its free memory, else in the file.
 
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: the folder is not a prepared one, or has no such benchmark.
     """
 
-    def __init__(self, root: Path | str, benchmark: str | None = "xsub", batch_size: int = 128) -> None:
+    def __init__(
+        self, root: Path | str, benchmark: str | None = "xsub", batch_size: int = 128, device: DataDevice = "auto"
+    ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if device not in get_args(DataDevice):
+            raise ValueError(f"unknown device {device!r}: choose one of {', '.join(get_args(DataDevice))}")
         self.folder = PreparedFolder.open(root)
         self.benchmark = benchmark
         self.batch_size = batch_size
+        self.device: DataDevice = device
         self.train_rows = self._all_rows() if benchmark is None else self.folder.indices(benchmark, "train")
 
     @property
@@ -46,8 +56,11 @@ class SkeletonData(LightningDataModule):
         """The joints of the sequences."""
         return self.folder.skeleton
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
+    def train_dataloader(self, seed: int = 0) -> Batches[Tensor]:
         """Shuffled batches x (N, 3, T, V, M) of the training side; the last partial batch is dropped.
+
+        Args:
+            seed: decides the order, with the epoch.
 
         Raises:
             ValueError: when there is not one full batch.
@@ -57,11 +70,13 @@ class SkeletonData(LightningDataModule):
                 f"batch_size {self.batch_size} is larger than the {len(self.train_rows)} training sequences of "
                 f"{self.folder.root}: set --data.batch_size to at most that"
             )
-        return _loader(_Rows(self.folder.sequences, self.train_rows), self.batch_size, shuffle=True, drop_last=True)
+        return Batches(
+            self.folder.sequences, self.train_rows, self.batch_size, seed=seed, drop_last=True, device=self.device
+        )
 
-    def batches(self, rows: NDArray[np.int64]) -> DataLoader[Tensor]:
+    def batches(self, rows: NDArray[np.int64]) -> Batches[Tensor]:
         """Batches x (N, 3, T, V, M) of some rows, all of them, in order."""
-        return _loader(_Rows(self.folder.sequences, rows), self.batch_size)
+        return Batches(self.folder.sequences, rows, self.batch_size)
 
     @property
     def test_rows(self) -> NDArray[np.int64]:
@@ -97,57 +112,118 @@ class SkeletonData(LightningDataModule):
         by_class = [drawn[labels == label] for label in np.unique(labels)]
         return np.sort(np.concatenate([rows[: max(1, round(fraction * len(rows)))] for rows in by_class]))
 
-    def labelled_batches(self, rows: NDArray[np.int64], batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Shuffled batches of some rows, all of them: x (N, 3, T, V, M) and labels (N,) int64."""
+    def labelled_batches(
+        self, rows: NDArray[np.int64], batch_size: int, seed: int = 0
+    ) -> Batches[tuple[Tensor, Tensor]]:
+        """Shuffled batches of some rows, all of them: x (N, 3, T, V, M) and labels (N,) int64.
+
+        Args:
+            rows: of the folder.
+            batch_size: N; the last batch may be smaller.
+            seed: decides the order, with the epoch.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        return _loader(_LabelledRows(self.folder.sequences, rows, self.labels(rows)), batch_size, shuffle=True)
+        sequences, labels = self.folder.sequences, self.labels(rows)
+        return Batches(sequences, rows, batch_size, labels=labels, seed=seed, device=self.device)
 
     def _all_rows(self) -> NDArray[np.int64]:
         return np.arange(len(self.folder.samples))
 
 
-class _Rows(Dataset[Tensor]):
-    """Some rows of an array, a whole batch at a time."""
+@final
+class Batches(Generic[Batch]):
+    """Some rows of an array, batch by batch: x (N, 3, T, V, M), or x and labels (N,). One gather makes a batch.
 
-    def __init__(self, sequences: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
-        self.sequences = sequences
-        self.rows = rows
+    The order hangs on seed and epoch alone: not on how far chance has gone, nor on the number of processes.
+
+    Args:
+        sequences: the array.
+        rows: of the array.
+        batch_size: N; the last batch may be smaller.
+        labels: (rows,) int64, if batches shall have them.
+        seed: of the order; as given when None.
+        drop_last: leave out a smaller last batch.
+        device: where the rows shall lie, see `SkeletonData`; looked at by `place`.
+
+    Attributes:
+        epoch: whose order the next pass has, from 0; each pass moves it on.
+    """
+
+    def __init__(
+        self,
+        sequences: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        batch_size: int,
+        *,
+        labels: Tensor | None = None,
+        seed: int | None = None,
+        drop_last: bool = False,
+        device: DataDevice = "cpu",
+    ) -> None:
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self._sequences = sequences
+        self._rows = rows
+        self._labels = labels
+        self._drop_last = drop_last
+        self._device: DataDevice = device
+        self._resident: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        """How many batches there are."""
+        whole, rest = divmod(len(self._rows), self.batch_size)
+        return whole + (rest > 0 and not self._drop_last)
 
-    def __getitems__(self, indices: list[int]) -> Tensor:
-        return torch.from_numpy(self.sequences[self.rows[indices]])
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of an epoch."""
+        order = np.arange(len(self._rows))
+        if self.seed is not None:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+        self.epoch += 1
+        places = torch.from_numpy(order)
+        if self._resident is not None:
+            places = places.to(self._resident.device)  # once an epoch: a copy makes the GPU's queue run dry
+        for batch in places.split(self.batch_size)[: len(self)]:
+            x = self._gathered(batch)
+            yield cast("Batch", x if self._labels is None else (x, self._labels[batch]))
 
+    def place(self, device: torch.device) -> None:
+        """Copies the rows to the device that trains, if they shall lie there.
 
-class _LabelledRows(Dataset[tuple[Tensor, Tensor]]):
-    """The same with a label for each row."""
+        Raises:
+            ValueError: if they shall and cannot.
+        """
+        if self._device == "cuda" and device.type != "cuda":
+            raise ValueError(f"data.device cuda, but training is on {device.type}: set --accelerator gpu")
+        if self._device == "cpu" or device.type != "cuda":
+            return
+        needed = len(self._rows) * self._sequences[:1].nbytes
+        free, _ = torch.cuda.mem_get_info(device)
+        if needed <= free // 2:
+            self._copy_to(device)
+        elif self._device == "cuda":
+            raise ValueError(
+                f"data.device cuda, but the sequences take {needed / 2**30:.1f} GiB, more than half of the "
+                f"{free / 2**30:.1f} GiB that are free on the GPU: set --data.device cpu"
+            )
 
-    def __init__(self, sequences: NDArray[np.float32], rows: NDArray[np.int64], labels: Tensor) -> None:
-        self.sequences = _Rows(sequences, rows)
-        self.labels = labels
+    def _copy_to(self, device: torch.device) -> None:
+        resident = torch.empty(len(self._rows), *self._sequences.shape[1:], dtype=torch.float32, device=device)
+        for places in torch.arange(len(self._rows)).split(_CHUNK):
+            resident[int(places[0]) : int(places[-1]) + 1] = self._gathered(places).to(device)
+        self._resident = resident
+        self._labels = None if self._labels is None else self._labels.to(device)
 
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return self.sequences.__getitems__(indices), self.labels[indices]
-
-
-def _loader(
-    dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, drop_last: bool = False
-) -> DataLoader[Batch]:
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        shuffle=shuffle,
-        drop_last=drop_last,
-        collate_fn=_as_is,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def _as_is(batch: Any) -> Any:
-    """`__getitems__` has made the batch already."""
-    return batch
+    def _gathered(self, places: Tensor) -> Tensor:
+        """x (N, 3, T, V, M) of rows by their place among all."""
+        if self._resident is not None:
+            return self._resident.index_select(0, places)
+        shape = (len(places), *self._sequences.shape[1:])
+        x = torch.empty(
+            shape, dtype=torch.float32, pin_memory=torch.cuda.is_available()
+        )  # pinned: a GPU fetches it itself
+        # "clip" writes without a buffer; every row exists
+        np.take(self._sequences, self._rows[places.numpy()], axis=0, out=x.numpy(), mode="clip")
+        return x

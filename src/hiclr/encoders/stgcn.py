@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hiclr.encoders.base import EdgeChange, Encoder
+from hiclr.encoders.layers import BatchNorm, ConvNorm, Dropout, Same, channels_last, over_edges
 from hiclr.skeleton import Partition, Skeleton, as_skeleton
 
 Init = Literal["published", "pytorch"]
@@ -51,7 +52,7 @@ class STGCN(Encoder):
         settings = {"width": width, "dropout": dropout, "partition": partition, "init": init}
         super().__init__(as_skeleton(skeleton), _BLOCKS[-1][0] * width, settings)
         self.register_buffer("adjacency", torch.from_numpy(self.skeleton.adjacency(partition)))
-        self.input_norm = nn.BatchNorm1d(3 * self.skeleton.num_joints)
+        self.input_norm = BatchNorm(3 * self.skeleton.num_joints)
         channels = 3
         self.blocks = nn.ModuleList()
         for i, (multiple, stride) in enumerate(_BLOCKS):
@@ -61,16 +62,15 @@ class STGCN(Encoder):
         if init == "published":
             self.apply(_draw_published_weights)
 
-    def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
-        """x (N, 3, T, V, M) -> (N, D, T/4, V, M)."""
-        self.check_joints(x)
-        n, c, t, v, m = x.shape
-        x = x.permute(0, 4, 3, 1, 2).reshape(n * m, v * c, t)
-        x = self.input_norm(x)
-        x = x.view(n * m, v, c, t).permute(0, 2, 3, 1)
+    def body_maps(self, x: Tensor, edges: EdgeChange | None = None, copies: int = 1) -> Tensor:
+        """Bodies x (B, 3, T, V) -> (B, D, T/4, V)."""
+        b, c, t, v = x.shape
+        x = channels_last(x).permute(0, 2, 3, 1).reshape(b, t, 1, v * c)  # every coordinate of every joint is a channel
+        x = self.input_norm(x.permute(0, 3, 1, 2), copies)
+        x = x.permute(0, 2, 3, 1).reshape(b, t, v, c).permute(0, 3, 1, 2)
         for block in self.blocks:
-            x = block(x, self.adjacency, edges)
-        return x.view(n, m, *x.shape[1:]).movedim(1, -1)
+            x = block(x, self.adjacency, edges, copies)
+        return x
 
 
 class _Block(nn.Module):
@@ -82,26 +82,19 @@ class _Block(nn.Module):
         super().__init__()
         self.importance = nn.Parameter(torch.ones_like(adjacency))
         self.graph = GraphConv(channels, out_channels, len(adjacency))
-        self.norm = nn.BatchNorm2d(out_channels)
-        self.temporal = nn.Sequential(
-            nn.Conv2d(
-                out_channels,
-                out_channels,
-                (_TEMPORAL_KERNEL, 1),
-                (stride, 1),
-                (_TEMPORAL_KERNEL // 2, 0),
-            ),
-            nn.BatchNorm2d(out_channels),
-            nn.Dropout(dropout),
-        )
+        self.norm = BatchNorm(out_channels)
+        self.temporal = nn.Sequential(*ConvNorm(out_channels, out_channels, _TEMPORAL_KERNEL, stride), Dropout(dropout))
         self.residual = _residual(channels, out_channels, stride) if residual else None
 
-    def forward(self, x: Tensor, adjacency: Tensor, edges: EdgeChange | None = None) -> Tensor:
+    def forward(self, x: Tensor, adjacency: Tensor, edges: EdgeChange | None = None, copies: int = 1) -> Tensor:
         if edges is not None:
             adjacency = edges(adjacency.expand(len(x), -1, -1, -1), 1.0)
-        y = F.relu(self.norm(self.graph(x, adjacency * self.importance)))
-        y = self.temporal(y)
-        return F.relu(y if self.residual is None else y + self.residual(x))
+        y: Tensor = self.norm(self.graph(x, adjacency * self.importance), copies).relu_()
+        convolution, norm, dropout = self.temporal
+        y = dropout(norm(convolution(y), copies))
+        if self.residual is not None:
+            y = y.add_(self.residual(x, copies))
+        return y.relu_()
 
 
 class GraphConv(nn.Conv2d):
@@ -119,25 +112,19 @@ class GraphConv(nn.Conv2d):
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:  # type: ignore[override]
         assert self.bias is not None
         subsets, channels = adjacency.shape[-3], x.shape[1]
-        gathered = torch.cat([x @ subset for subset in _per_channel(adjacency)], dim=1)
         weight = self.weight.view(subsets, -1, channels).transpose(0, 1).reshape(-1, subsets * channels, 1, 1)
         bias = self.bias.view(subsets, -1).T @ adjacency.sum(-2)  # a joint takes its links' share of each bias
-        return F.conv2d(gathered, weight) + bias.unsqueeze(-2)
-
-
-def _per_channel(adjacency: Tensor) -> Iterable[Tensor]:
-    """The subsets, each to be multiplied from the right to (B, C, T, V)."""
-    return adjacency if adjacency.ndim == 3 else adjacency.transpose(0, 1)[:, :, None]
+        return F.conv2d(over_edges(x, adjacency), weight).add_(bias.unsqueeze(-2))
 
 
 def _residual(channels: int, out_channels: int, stride: int) -> nn.Module:
     if channels == out_channels and stride == 1:
-        return nn.Identity()
-    return nn.Sequential(nn.Conv2d(channels, out_channels, 1, (stride, 1)), nn.BatchNorm2d(out_channels))
+        return Same()
+    return ConvNorm(channels, out_channels, stride=stride)
 
 
 def _draw_published_weights(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.BatchNorm1d | nn.BatchNorm2d):
+    if isinstance(module, nn.Conv2d | BatchNorm):
         mean = 0.0 if isinstance(module, nn.Conv2d) else 1.0
         nn.init.normal_(module.weight, mean, 0.02)
         if module.bias is not None:

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.optim import SGD
 
+from hiclr.distributed import own_views
 from hiclr.encoders.base import pooled
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream
@@ -65,13 +66,14 @@ class AimCLR(Learner):
         """One step on x (N, C, T, V, M); returns the loss."""
         contrast, basic, extreme = self.contrast, self.basic, self.extreme
         network = contrast.query
-        features = network.encoder.feature_map(extreme(x), extreme.edges)
+        strong, weak, other_weak = own_views([extreme(x), basic(x), basic(x)])
+        features = network.encoder.feature_map(strong, extreme.edges)
         queries = [
-            contrast.embed(basic(x), basic.edges),
+            contrast.embed(weak, basic.edges),
             normalize(network.head(pooled(features))),
             normalize(network.head(pooled(energy_drop(features)))),
         ]
-        key = contrast.next_key(basic(x), basic.edges)
+        key = contrast.next_key(other_weak, basic.edges)
         levels = contrast.compare(queries, key)
         info = info_nce(levels[0], nearest_positives(levels, k=1) if self.second_stage else None)
         consistency = hierarchical_consistency(levels[:2]) + hierarchical_consistency(levels[::2])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import describe
+from hiclr.encoders.layers import BatchNorm
 from hiclr.functional import Stream
 from hiclr.methods.contrast import Contrast
 from hiclr.methods.trainee import OptimizerFactory as OptimizerFactory
@@ -21,7 +22,9 @@ EncoderFactory = Callable[[Skeleton], Encoder]
 class Learner(Trainee):
     """A pre-training method: one contrast for each stream it learns from, and what surrounds them.
 
-    A method adds its loss as `training_step`.
+    A method adds its loss as `training_step`. Of several processes each is given the whole batch, draws the same
+    views of all of it, and encodes its own rows of them (`own_views`): the loss is a mean over those, and
+    DistributedDataParallel takes the mean over the processes.
 
     Args:
         contrasts: query, key encoder and queue, by the stream that their encoder sees.
@@ -89,7 +92,14 @@ class Learner(Trainee):
         """Falls to a tenth after a share of the training."""
         return 0.1 if epoch >= self.epoch_at(self.lr_drop) else 1.0
 
+    def synchronize_batchnorm(self) -> None:
+        """Takes the statistics of every BatchNorm over the rows of all processes, not each over its own."""
+        for module in self.modules():
+            if isinstance(module, BatchNorm):
+                module.synchronized = True
+
     def log_terms(self, **terms: Tensor) -> None:
-        """Logs terms as means over the epoch; `loss` shows in the progress bar."""
+        """Logs terms as means over the epoch and all processes; `loss` shows in the progress bar."""
         for name, term in terms.items():
-            self.log(name, term.detach(), on_step=False, on_epoch=True, prog_bar=name == "loss", batch_size=1)
+            shown = name == "loss"
+            self.log(name, term.detach(), on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, sync_dist=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD
 
+from hiclr.distributed import own_views
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream
 from hiclr.losses import cross_stream_nce, info_nce
@@ -62,12 +63,14 @@ class CrosSCLR(Learner):
     def training_step(self, x: Tensor, _: int) -> Tensor:
         """One step on x (N, C, T, V, M); returns the loss."""
         view = self.view
-        ours, theirs = view.augment_joints(x), view.augment_joints(x)
+        clips = view.augment_joints(x), view.augment_joints(x)
+        seen = own_views(view.augment_stream(clip, stream) for clip in clips for stream in self.streams)
+        ours, theirs = seen[: len(self.streams)], seen[len(self.streams) :]
         logits, healths = [], []
-        for stream in self.streams:
+        for stream, x_query, x_key in zip(self.streams, ours, theirs, strict=True):
             contrast = self.contrast_of(stream)
-            query = contrast.embed(view.augment_stream(ours, stream), view.edges)
-            key = contrast.next_key(view.augment_stream(theirs, stream), view.edges)
+            query = contrast.embed(x_query, view.edges)
+            key = contrast.next_key(x_key, view.edges)
             logits += contrast.compare([query], key)
             contrast.queue.push(key)
             healths.append(contrast.health(query, logits[-1]))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from hiclr import losses
+from hiclr.distributed import own_views
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream
 from hiclr.losses import Distance, hierarchical_consistency, info_nce, nearest_positives
@@ -81,8 +82,9 @@ class HiCLR(Learner):
     def training_step(self, x: Tensor, _: int) -> Tensor:
         """One step on x (N, C, T, V, M); returns the loss."""
         contrast, views = self.contrast, cast("Sequence[View]", self.views)
-        queries = [contrast.embed(view(x), view.edges) for view in views]
-        key = contrast.next_key(views[0](x), views[0].edges)
+        *growing, basic = own_views(view(x) for view in (*views, views[0]))
+        queries = [contrast.embed(seen, view.edges) for seen, view in zip(growing, views, strict=True)]
+        key = contrast.next_key(basic, views[0].edges)
         levels = contrast.compare(queries, key)
         info = info_nce(levels[0], nearest_positives(levels, k=1) if self.second_stage else None)
         consistency = hierarchical_consistency(levels, self.branch_weights, self.distance, self.symmetric)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.optim import SGD
 
+from hiclr.distributed import own_views
 from hiclr.encoders.stgcn import STGCN
 from hiclr.functional import Stream
 from hiclr.losses import info_nce
@@ -52,8 +53,9 @@ class SkeletonCLR(Learner):
     def training_step(self, x: Tensor, _: int) -> Tensor:
         """One step on x (N, C, T, V, M); returns the loss."""
         contrast, view = self.contrast, self.view
-        query = contrast.embed(view(x), view.edges)
-        key = contrast.next_key(view(x), view.edges)
+        ours, theirs = own_views([view(x), view(x)])
+        query = contrast.embed(ours, view.edges)
+        key = contrast.next_key(theirs, view.edges)
         (logits,) = contrast.compare([query], key)
         loss = info_nce(logits)
         contrast.queue.push(key)

@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from hiclr.data.module import SkeletonData
+from hiclr.data.module import Batches, SkeletonData
+from hiclr.distributed import seed_all
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, checkpoint_path
 from hiclr.encoders.official import read_safely
+from hiclr.memory import keep_freed
 from hiclr.methods.base import Learner
+from hiclr.methods.machine import Accelerator as Accelerator
+from hiclr.methods.machine import Machine
 from hiclr.methods.trainee import Trainee
 from hiclr.provenance import write_json, write_whole
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Accelerator = Literal["auto", "cpu", "gpu"]
 
 RUN, METRICS = "run.json", "metrics.csv"
 
@@ -36,8 +38,9 @@ def train(
     data: SkeletonData,
     out: Path,
     max_epochs: int,
+    seed: int,
     precision: Precision,
-    accelerator: Accelerator,
+    machine: Machine,
     resume: Path | None,
 ) -> None:
     """Trains a learner on the training side of the data and leaves `last.ckpt` in `out`.
@@ -46,16 +49,16 @@ def train(
         ValueError: when the data cannot fill a batch, or the checkpoint is of another run or network.
     """
     watch = CollapseWatch(len(learner.contrast.queue.keys))
-    fit(learner, data.train_dataloader(), out, max_epochs, precision, accelerator, resume, watch)
+    fit(learner, data.train_dataloader(seed), out, max_epochs, precision, machine, resume, watch)
 
 
 def fit(
     trainee: Trainee,
-    batches: DataLoader[Any],
+    batches: Batches[Any],
     out: Path,
     max_epochs: int,
     precision: Precision,
-    accelerator: Accelerator,
+    machine: Machine,
     resume: Path | None,
     watch: Callback,
 ) -> None:
@@ -64,30 +67,35 @@ def fit(
     Args:
         trainee: with its `run` filled in.
         batches: of the training side.
-        out: folder of the run; written to once everything was checked.
+        out: folder of the run; written to once everything was checked, by the first process alone.
         max_epochs: passes over the batches.
         precision: of the arithmetic.
-        accelerator: cpu, gpu or auto.
+        machine: what to train on. Of several processes, all are given the same batches.
         resume: the checkpoint to go on from.
         watch: what looks on; it comes first after every epoch, so that what it logs is kept.
 
     Raises:
-        ValueError: when the checkpoint is of another run or network, or there is no such device.
+        ValueError: when the checkpoint is of another run or network, the batch cannot be shared out, or the data do not
+            fit where they shall lie.
     """
-    if accelerator == "gpu" and not torch.accelerator.is_available():
-        raise ValueError("there is no GPU that this PyTorch can use: set --accelerator cpu, or auto")
+    if batches.batch_size % machine.processes:
+        raise ValueError(
+            f"batch_size {batches.batch_size} cannot be shared out evenly to {machine.processes} processes: "
+            f"set it to a multiple of {machine.processes}"
+        )
     if resume is not None:
         _check_same_run(trainee, max_epochs, resume)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / RUN, trainee.run)
     _quieten()
     trainer = Trainer(
         max_epochs=max_epochs,
         precision=precision,
-        accelerator=accelerator,
-        devices=1,
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.num_nodes,
+        strategy=machine.strategy,
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         callbacks=[
+            Chance(batches),
             _ProgressBar(leave=False),
             watch,
             EpochLog(out / METRICS),
@@ -96,6 +104,12 @@ def fit(
         enable_model_summary=False,
         log_every_n_steps=1,
     )
+    batches.place(trainer.strategy.root_device)
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed()
+    if trainer.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / RUN, trainee.run)
     try:
         trainer.fit(trainee, batches, ckpt_path=resume, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl-C
@@ -105,6 +119,9 @@ def fit(
 
 def resume_point(out: Path, ckpt_path: Path | None) -> Path | None:
     """The checkpoint to go on from, if any.
+
+    Processes that train together all ask, and find the same: the first one writes its first checkpoint when all have
+    joined it.
 
     Raises:
         ValueError: when `out` holds a run and nobody asked to go on with it.
@@ -122,6 +139,23 @@ def resume_point(out: Path, ckpt_path: Path | None) -> Path | None:
 class _ProgressBar(RichProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+class Chance(Callback):
+    """Makes the order of an epoch and the draws of a step hang on the seed and their number alone.
+
+    Not on what was drawn before, so that a run that goes on equals one that never stopped, and all processes that train
+    together draw alike.
+    """
+
+    def __init__(self, batches: Batches[Any]) -> None:
+        self.batches = batches
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.batches.epoch = trainer.current_epoch
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        seed_all(self.batches.seed or 0, trainer.global_step)
 
 
 class EpochLog(Callback):
@@ -143,11 +177,12 @@ class EpochLog(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         rate = self._sequences / (time.perf_counter() - self._start)
-        pl_module.log("sequences_per_second", rate, prog_bar=True)
-        pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"])
+        pl_module.log("sequences_per_second", rate, prog_bar=True, sync_dist=True)
+        pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._add_row({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **figures})
 
+    @rank_zero_only
     def _add_row(self, row: dict[str, float]) -> None:
         rows = pd.DataFrame([row])
         if self.path.exists():
@@ -180,11 +215,10 @@ class CollapseWatch(Callback):
         if not math.isfinite(info):
             raise ValueError(f"the loss is {info} in epoch {epoch}: lower the learning rate (--method.optimizer.lr)")
         if epoch % self.patience == 0 and (info > self.loss_share * guessing or spread < self.spread):
-            warnings.warn(
+            rank_zero_warn(
                 f"epoch {epoch}: training looks collapsed: contrastive loss {info:.2f} (guessing: {guessing:.2f}), "
                 f"feature spread {spread:.3f} (healthy: near 1). On a small corpus use recipes/small.yaml: "
                 "PyTorch's initialisation, a faster key encoder, a shorter queue",
-                stacklevel=2,
             )
 
 
@@ -227,9 +261,11 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _quieten() -> None:
-    """Keeps Lightning's remarks about hardware and worker processes off the screen."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    """Keeps Lightning's remarks about hardware and processes off the screen."""
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*broadcast_buffers. is deprecated.*")  # older torch knows nothing else
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides.*")  # of 1x1 convolutions
     warnings.filterwarnings("ignore", message=".*dirpath has changed.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")

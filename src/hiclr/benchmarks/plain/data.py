@@ -1,4 +1,4 @@
-"""Straightforward implementations, which `speed.py` compares ours with: written as one reads the description."""
+"""Reading NTU text and preparing a sequence, step by step."""
 
 from __future__ import annotations
 
