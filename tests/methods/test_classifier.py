@@ -78,13 +78,13 @@ def test_augmentation_changes_training_alone() -> None:
 def test_edges_are_augmented_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     network, x = classifier(augmentation="DAE"), poses()
     seen: list[EdgeChange | None] = []
-    feature_map = STGCN.feature_map
+    forward = STGCN.forward
 
     def spied(self: STGCN, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
         seen.append(edges)
-        return feature_map(self, x, edges)
+        return forward(self, x, edges)
 
-    monkeypatch.setattr(STGCN, "feature_map", spied)
+    monkeypatch.setattr(STGCN, "forward", spied)
     network.training_step((x, torch.zeros(6, dtype=torch.long)), 0)
     network(x)
     assert callable(seen[0]) and seen[1] is None

@@ -395,8 +395,8 @@ def test_a_collapsed_run_says_so_and_a_healthy_one_does_not(tmp_path: Path, dead
     data = prepared(tmp_path / "poses", sequences=poses.repeat(16, axis=2))
 
     class Scaled(STGCN):
-        def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
-            return (1e-3 if dead else 1.0) * super().feature_map(x, edges)
+        def forward(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
+            return (1e-3 if dead else 1.0) * super().forward(x, edges)
 
     method = partial(
         small,

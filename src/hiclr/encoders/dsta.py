@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hiclr.encoders.base import EdgeChange, Encoder
-from hiclr.encoders.layers import ConvNorm, Dropout, Same, channels_last, over_edges
+from hiclr.encoders.layers import BatchNorm, Dropout
 from hiclr.skeleton import Skeleton, as_skeleton
 
 # of the eight blocks: channels as multiples of the first's, key channels as multiples of half of it, temporal stride
@@ -51,7 +51,7 @@ class DSTA(Encoder):
             raise ValueError(f"attention_dropout must lie in 0..1, got {attention_dropout}")
         settings = {"frames": frames, "attention_dropout": attention_dropout, "base_channels": base_channels}
         super().__init__(as_skeleton(skeleton), _BLOCKS[-1][0] * base_channels, settings)
-        self.input_map = ConvNorm(3, base_channels)
+        self.input_map = nn.Sequential(*_conv_norm(3, base_channels), nn.LeakyReLU(_SLOPE))
         channels = base_channels
         self.blocks = nn.ModuleList()
         for multiple, halves, stride in _BLOCKS:
@@ -60,12 +60,14 @@ class DSTA(Encoder):
             channels = multiple * base_channels
         self.apply(_draw_weights)
 
-    def body_maps(self, x: Tensor, edges: EdgeChange | None = None, copies: int = 1) -> Tensor:
-        """Bodies x (B, 3, T, V) -> (B, D, T/4, V)."""
-        x = F.leaky_relu(self.input_map(channels_last(x), copies), _SLOPE)
+    def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
+        """x (N, 3, T, V, M) -> (N, D, T/4, V, M)."""
+        self.check_joints(x)
+        n, *_, m = x.shape
+        x = self.input_map(x.movedim(-1, 1).flatten(0, 1))
         for block in self.blocks:
-            x = block(x, edges, copies)
-        return x
+            x = block(x, edges)
+        return x.view(n, m, *x.shape[1:]).movedim(1, -1)
 
 
 class _Block(nn.Module):
@@ -77,24 +79,23 @@ class _Block(nn.Module):
         super().__init__()
         widens = channels != out_channels
         self.attention = attention
-        self.mix = ConvNorm(_HEADS * channels, out_channels)
-        self.mix_residual = ConvNorm(channels, out_channels) if widens else Same()
-        self.feed_forward = ConvNorm(out_channels, out_channels)
-        self.feed_forward_residual = ConvNorm(channels, out_channels) if widens else Same()
-        self.temporal = ConvNorm(out_channels, out_channels, _TEMPORAL_KERNEL, stride)
+        self.mix = _conv_norm(_HEADS * channels, out_channels)
+        self.mix_residual = _conv_norm(channels, out_channels) if widens else nn.Identity()
+        self.feed_forward = _conv_norm(out_channels, out_channels)
+        self.feed_forward_residual = _conv_norm(channels, out_channels) if widens else nn.Identity()
+        self.temporal = _conv_norm(out_channels, out_channels, _TEMPORAL_KERNEL, stride)
         self.dropout = Dropout(dropout)
-        self.temporal_residual = ConvNorm(out_channels, out_channels, 1, stride) if widens else Same()
+        self.temporal_residual = _conv_norm(out_channels, out_channels, 1, stride) if widens else nn.Identity()
 
-    def forward(self, x: Tensor, edges: EdgeChange | None = None, copies: int = 1) -> Tensor:
+    def forward(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
         attention = self.attention(x)
         if edges is not None:
             attention = edges(attention, attention.mean((2, 3), keepdim=True).detach())
-        y = self.mix(over_edges(x, attention), copies)
-        y = F.leaky_relu(y + self.mix_residual(x, copies), _SLOPE)
+        y = torch.cat([(x.flatten(1, 2) @ head).view_as(x) for head in attention.unbind(1)], dim=1)
+        y = F.leaky_relu(self.mix(y) + self.mix_residual(x), _SLOPE)
         # both residuals in space come from the block's input
-        y = F.leaky_relu(self.feed_forward(y, copies) + self.feed_forward_residual(x, copies), _SLOPE)
-        shortcut = self.dropout(self.temporal_residual(y, copies))
-        return F.leaky_relu(self.temporal(y, copies) + shortcut, _SLOPE)
+        y = F.leaky_relu(self.feed_forward(y) + self.feed_forward_residual(x), _SLOPE)
+        return F.leaky_relu(self.temporal(y) + self.dropout(self.temporal_residual(y)), _SLOPE)
 
 
 class JointAttention(nn.Module):
@@ -124,6 +125,12 @@ def joint_encoding(channels: int, joints: int) -> Tensor:
     rates = torch.exp(torch.arange(0, channels, 2) * (-math.log(10000) / channels))
     angles = rates[:, None] * torch.arange(joints)
     return torch.stack([angles.sin(), angles.cos()], 1).flatten(0, 1)[:channels]
+
+
+def _conv_norm(channels: int, out_channels: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
+    """A convolution over time and its batch norm."""
+    conv = nn.Conv2d(channels, out_channels, (kernel, 1), (stride, 1), (kernel // 2, 0))
+    return nn.Sequential(conv, BatchNorm(out_channels))
 
 
 def _draw_weights(module: nn.Module) -> None:

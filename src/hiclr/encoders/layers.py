@@ -1,7 +1,7 @@
-"""Layers that encoders share. All take and return (B, C, T, V) in channels-last memory: [B, T, V, C].
+"""Layers that encoders share, from bodies (B, C, T, V) to the like; fastest in channels-last memory: [B, T, V, C].
 
 On the CPU the last body of a batch may stand for many: bodies that are not there all look the same and are encoded once
-(see `encoders.base`). `copies` says how many it stands for, and batch statistics count it that often.
+(`distinct_bodies`). `copies` says how many it stands for, and batch statistics count it that often.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor, copies: int = 1) -> Tensor:
         """x (B, C, T, V), normalised."""
-        if not self.training or (x.is_cuda and not self.synchronized):
+        plain = copies == 1 and not self.synchronized and (x.is_cuda or x.is_contiguous())
+        if plain or not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         settings = self.eps, copies, self.synchronized
@@ -81,6 +82,33 @@ class _Normalize(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias, None, None, None
 
 
+def distinct_bodies(x: Tensor) -> tuple[Tensor, int, Tensor]:
+    """The bodies of a batch, all that are not there (all zero) as one, the last.
+
+    A body's features depend on the others only through the statistics of the batch, so that many equal ones need to be
+    encoded once only. Not done on a GPU, where counting them would hold up the host.
+
+    Args:
+        x: (N, C, T, V, M).
+
+    Returns:
+        The bodies (B, T, V, C), how many of x the last one stands for, and which of them is body m of sequence n
+        (N, M).
+    """
+    n, _, _, _, m = x.shape
+    bodies = x.permute(0, 4, 2, 3, 1).flatten(0, 1).contiguous()
+    place = torch.arange(n * m, device=x.device)
+    absent = 0
+    if not x.is_cuda:
+        there = bodies.ne(0).flatten(1).any(1)
+        absent = n * m - int(there.sum())
+    if absent > 1:
+        last = n * m - absent
+        rows = torch.cat([place[there], place[~there][:1]])
+        bodies, place = bodies[rows], torch.where(there, there.cumsum(0) - 1, last)
+    return bodies, max(absent, 1), place.view(n, m)
+
+
 class ConvNorm(nn.Sequential):
     """A convolution over time, or over the channels alone, and its batch norm.
 
@@ -119,16 +147,13 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """x with a share p of its values zero, the others scaled by 1 / (1 - p)."""
-        if not self.training or self.p == 0:
-            return x
-        if x.is_cuda:
-            return F.dropout(x, self.p)
+        if x.is_cuda or not self.training or self.p in (0, 1):
+            return super().forward(x)
         bits = 8 if (self.p * 2**8).is_integer() else 16
-        dropped = round(self.p * 2**bits)
+        dropped = min(round(self.p * 2**bits), 2**bits - 1)
         kept = random_integers(x.numel(), bits) >= dropped - 2 ** (bits - 1)
-        b, c, t, v = x.shape
-        kept = kept.view(b, t, v, c).permute(0, 3, 1, 2)
-        return (x * kept).mul_(2**bits / max(2**bits - dropped, 1))
+        as_x: Tensor = x * kept.as_strided(x.shape, torch.empty_like(x, device="meta").stride())
+        return as_x.mul_(2**bits / (2**bits - dropped))
 
 
 def over_edges(x: Tensor, edges: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hiclr.encoders.base import EdgeChange, Encoder
-from hiclr.encoders.layers import BatchNorm, ConvNorm, Dropout, Same, channels_last, over_edges
+from hiclr.encoders.layers import BatchNorm, ConvNorm, Dropout, Same, distinct_bodies, over_edges
 from hiclr.skeleton import Partition, Skeleton, as_skeleton
 
 Init = Literal["published", "pytorch"]
@@ -62,15 +62,27 @@ class STGCN(Encoder):
         if init == "published":
             self.apply(_draw_published_weights)
 
-    def body_maps(self, x: Tensor, edges: EdgeChange | None = None, copies: int = 1) -> Tensor:
-        """Bodies x (B, 3, T, V) -> (B, D, T/4, V)."""
-        b, c, t, v = x.shape
-        x = channels_last(x).permute(0, 2, 3, 1).reshape(b, t, 1, v * c)  # every coordinate of every joint is a channel
-        x = self.input_norm(x.permute(0, 3, 1, 2), copies)
-        x = x.permute(0, 2, 3, 1).reshape(b, t, v, c).permute(0, 3, 1, 2)
+    def forward(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
+        """x (N, 3, T, V, M) -> features (N, D)."""
+        maps, place = self._body_maps(x, edges)
+        return maps.mean((2, 3))[place].mean(1)
+
+    def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
+        """x (N, 3, T, V, M) -> (N, D, T/4, V, M)."""
+        maps, place = self._body_maps(x, edges)
+        return maps[place].movedim(1, -1)
+
+    def _body_maps(self, x: Tensor, edges: EdgeChange | None) -> tuple[Tensor, Tensor]:
+        """Features of the distinct bodies (B, D, T/4, V), and which of them is body m of sequence n (N, M)."""
+        self.check_joints(x)
+        bodies, copies, place = distinct_bodies(x)
+        b, t, v, c = bodies.shape
+        coordinates = bodies.view(b, t, 1, v * c).permute(0, 3, 1, 2)  # each of each joint is normalised for itself
+        y = self.input_norm(coordinates, copies)
+        y = y.permute(0, 2, 3, 1).reshape(b, t, v, c).permute(0, 3, 1, 2)
         for block in self.blocks:
-            x = block(x, self.adjacency, edges, copies)
-        return x
+            y = block(y, self.adjacency, edges, copies)
+        return y, place
 
 
 class _Block(nn.Module):
