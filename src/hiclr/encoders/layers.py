@@ -1,6 +1,7 @@
-"""Layers that encoders share, from bodies (B, C, T, V) to the like; fastest in channels-last memory: [B, T, V, C].
+"""Layers that encoders share. They take bodies (B, C, V, T), joints before frames, in the memory order [B, V, T, C].
 
-On the CPU the last body of a batch may stand for many: bodies that are not there all look the same and are encoded once
+In this order every product along the skeleton is one of plain matrices, and convolutions over time are fastest. On the
+CPU the last body of a batch may stand for many: bodies that are not there all look the same and are encoded once
 (`distinct_bodies`). `copies` says how many it stands for, and batch statistics count it that often.
 """
 
@@ -27,7 +28,7 @@ class BatchNorm(nn.BatchNorm2d):
     synchronized = False
 
     def forward(self, x: Tensor, copies: int = 1) -> Tensor:
-        """x (B, C, T, V), normalised."""
+        """x (B, C, V, T), normalised."""
         plain = copies == 1 and not self.synchronized and (x.is_cuda or x.is_contiguous())
         if plain or not self.training:
             return super().forward(x)
@@ -45,7 +46,7 @@ class _Normalize(torch.autograd.Function):
     """Batch normalisation in training; beside the result the mean and the unbiased variance of every channel.
 
     PyTorch's own counts every body once, and on the CPU its gradient sums each channel of a channels-last tensor in one
-    float32, which loses digits: here every joint has sums of its own, added up in float64.
+    float32, which loses digits: here every frame has sums of its own, added up in float64.
     """
 
     @staticmethod
@@ -76,8 +77,8 @@ class _Normalize(torch.autograd.Function):
             x, mean, variance, (-scale * along).to(weight), (-scale * alone).to(weight), training=False, eps=ctx.eps
         )
         grad_x[-1] *= ctx.copies
-        rows, joints = _rows(grad_x), x.shape[3]
-        rows.addcmul_(_rows(grad), scale.repeat(joints).to(rows))
+        rows = _rows(grad_x)
+        rows.addcmul_(_rows(grad), scale.repeat(x.shape[3]).to(rows))
         grad_weight, grad_bias = own.to(weight)
         return grad_x, grad_weight, grad_bias, None, None, None
 
@@ -92,11 +93,11 @@ def distinct_bodies(x: Tensor) -> tuple[Tensor, int, Tensor]:
         x: (N, C, T, V, M).
 
     Returns:
-        The bodies (B, T, V, C), how many of x the last one stands for, and which of them is body m of sequence n
+        The bodies (B, C, T, V), how many of x the last one stands for, and which of them is body m of sequence n
         (N, M).
     """
     n, _, _, _, m = x.shape
-    bodies = x.permute(0, 4, 2, 3, 1).flatten(0, 1).contiguous()
+    bodies = x.movedim(4, 1).flatten(0, 1)
     place = torch.arange(n * m, device=x.device)
     absent = 0
     if not x.is_cuda:
@@ -109,22 +110,32 @@ def distinct_bodies(x: Tensor) -> tuple[Tensor, int, Tensor]:
     return bodies, max(absent, 1), place.view(n, m)
 
 
-class ConvNorm(nn.Sequential):
-    """A convolution over time, or over the channels alone, and its batch norm.
+class TemporalConv(nn.Conv2d):
+    """A convolution over time; its weights have the published shape (C', C, K, 1).
 
     Args:
         channels: C.
         out_channels: C'.
-        kernel: frames.
-        stride: frames.
+        kernel: K, in frames; odd.
+        stride: in frames.
     """
 
     def __init__(self, channels: int, out_channels: int, kernel: int = 1, stride: int = 1) -> None:
-        convolution = nn.Conv2d(channels, out_channels, (kernel, 1), (stride, 1), (kernel // 2, 0))
-        super().__init__(convolution, BatchNorm(out_channels))
+        super().__init__(channels, out_channels, (kernel, 1), (stride, 1), (kernel // 2, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, V, T) -> (B, C', V, T')."""
+        return F.conv2d(x, self.weight.transpose(2, 3), self.bias, self.stride[::-1], self.padding[::-1])
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution over time and its batch norm; arguments as of `TemporalConv`."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int = 1, stride: int = 1) -> None:
+        super().__init__(TemporalConv(channels, out_channels, kernel, stride), BatchNorm(out_channels))
 
     def forward(self, x: Tensor, copies: int = 1) -> Tensor:
-        """x (B, C, T, V) -> (B, C', T', V)."""
+        """x (B, C, V, T) -> (B, C', V, T')."""
         convolution, norm = self
         y: Tensor = norm(convolution(x), copies)
         return y
@@ -142,78 +153,164 @@ class Dropout(nn.Dropout):
     """Dropout, with the draws of PyTorch's own on a GPU and from random bits on the CPU.
 
     PyTorch draws one number a value on the CPU, which takes longer than all else that is done to the value. Here 16
-    bits decide (8 where they are enough, as for a rate of a half); the rate is rounded to them, and so is the scale.
+    bits decide (8 where they are enough, as for a rate of a half, or all that bfloat16 holds); the rate is rounded to
+    them, and so is the scale.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """x with a share p of its values zero, the others scaled by 1 / (1 - p)."""
         if x.is_cuda or not self.training or self.p in (0, 1):
             return super().forward(x)
-        bits = 8 if (self.p * 2**8).is_integer() else 16
-        dropped = min(round(self.p * 2**bits), 2**bits - 1)
-        kept = random_integers(x.numel(), bits) >= dropped - 2 ** (bits - 1)
-        as_x: Tensor = x * kept.as_strided(x.shape, torch.empty_like(x, device="meta").stride())
-        return as_x.mul_(2**bits / (2**bits - dropped))
+        y: Tensor = _Drop.apply(x, self.p)  # type: ignore[no-untyped-call]
+        return y
 
 
-def over_edges(x: Tensor, edges: Tensor) -> Tensor:
-    """What every joint receives over the edges that lead to it, for each subset of them.
+class _Drop(torch.autograd.Function):
+    """Dropout by random integers, which are kept for the gradient: one or two bytes a value."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        bits = 8 if (p * 2**8).is_integer() or x.dtype == torch.bfloat16 else 16
+        dropped = min(round(p * 2**bits), 2**bits - 1)
+        chance = torch.empty_like(x, dtype={8: torch.int8, 16: torch.int16}[bits])
+        fill_with_bits(chance)
+        ctx.save_for_backward(chance)
+        ctx.highest_dropped, ctx.scale = dropped - 1 - 2 ** (bits - 1), 2**bits / (2**bits - dropped)
+        return _drop(x, chance, ctx.highest_dropped, ctx.scale)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (chance,) = ctx.saved_tensors
+        return _drop(grad, chance, ctx.highest_dropped, ctx.scale), None
+
+
+def _drop(x: Tensor, chance: Tensor, highest_dropped: int, scale: float) -> Tensor:
+    """x * scale where chance is above the highest dropped, else 0."""
+    # PyTorch's masked operations use no vector instructions on the CPU, but for the gradient of a threshold
+    kept: Tensor = torch.ops.aten.threshold_backward(x, chance.to(x.dtype), highest_dropped)
+    return kept.mul_(scale)
+
+
+def fill_with_bits(x: Tensor) -> None:
+    """Fills a dense tensor of integers with random bits from PyTorch's generator of the CPU, 64 a draw."""
+    size = x.element_size()
+    draws = torch.empty(-(-x.numel() * size // 8), dtype=torch.int64).random_(-(2**63), 2**63 - 1)
+    x.as_strided((x.numel(),), (1,)).copy_(draws.view(x.dtype)[: x.numel()])
+
+
+def graph_product(x: Tensor, edges: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What arrives at each joint over its edges, through one matrix for each subset of them: sum of W_s x A_s, plus b.
 
     Args:
-        x: (B, C, T, V).
-        edges: (S, V, V), from row to column; or (B, S, V, V), with edges of its own for each body.
+        x: (B, C, V, T).
+        edges: A, from row to column, (S, V, V); or (B, S, V, V), with edges of its own for each body.
+        weight: W, (S, C', C).
+        bias: b of every joint, (C', V) or (B, C', V).
 
     Returns:
-        (B, S*C, T, V).
+        (B, C', V, T).
     """
-    b, _, t, v = x.shape
-    senders = edges.movedim(-1, -3).flatten(-3, -2)  # (..., V*S, V)
-    if senders.ndim == 3:
-        senders = senders.unsqueeze(1)
-    received = senders @ channels_last(x).permute(0, 2, 3, 1)
-    return received.view(b, t, v, -1).permute(0, 3, 1, 2)
+    if torch.is_autocast_enabled(x.device.type):
+        low = torch.get_autocast_dtype(x.device.type)
+        x, edges, weight = x.to(low), edges.to(low), weight.to(low)
+    y: Tensor = _GraphProduct.apply(x, edges, weight, bias)  # type: ignore[no-untyped-call]
+    return y
 
 
-def random_integers(count: int, bits: int) -> Tensor:
-    """Uniform integers of 8 or 16 bits, with sign: (count,), from PyTorch's generator of the CPU, 64 bits a draw."""
-    kind = {8: torch.int8, 16: torch.int16}[bits]
-    draws = torch.empty(-(-count * bits // 64), dtype=torch.int64).random_(-(2**63), 2**63 - 1)
-    return draws.view(kind)[:count]
+class _GraphProduct(torch.autograd.Function):
+    """The adjacency goes first, which is the same sum with less to multiply: what arrives over each subset's edges is
+    gathered, then a convolution runs over subsets and channels together.
+
+    What is gathered, three times the size of x, is made again for the gradient rather than kept for it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, edges: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        x = channels_last(x)
+        ctx.save_for_backward(x, edges, weight)
+        ctx.bias_type = bias.dtype
+        return F.conv2d(_gathered(x, edges), _kernel(weight), stride=(len(weight), 1)).add_(bias.unsqueeze(-1))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, edges, weight = ctx.saved_tensors
+        subsets, grad = len(weight), channels_last(grad)
+        grad_gathered, grad_kernel, _ = torch.ops.aten.convolution_backward(
+            *(grad, _gathered(x, edges), _kernel(weight), None),
+            *((subsets, 1), (0, 0), (1, 1), False, (0, 0), 1),
+            output_mask=(True, True, False),
+        )
+        grad_rows, rows = _by_joint(channels_last(grad_gathered)), _by_joint(x)
+        grad_x = torch.bmm(_senders(edges, len(x)).mT, grad_rows).view_as(_joints_first(x))
+        grad_edges = None
+        if ctx.needs_input_grad[1]:
+            grad_edges = torch.bmm(grad_rows, rows.mT)
+            grad_edges = grad_edges if edges.ndim == 4 else grad_edges.sum(0)
+            grad_edges = grad_edges.unflatten(-2, (-1, subsets)).movedim(-3, -1)
+        by_body = _joints_first(grad).to(ctx.bias_type)
+        grad_bias = by_body.sum(2).mT if edges.ndim == 4 else by_body.sum(0).sum(1).T
+        return grad_x.permute(0, 3, 1, 2), grad_edges, grad_kernel.squeeze(3).permute(2, 0, 1), grad_bias
+
+
+def _gathered(x: Tensor, edges: Tensor) -> Tensor:
+    """What arrives at each joint over the edges of each subset: (B, C, V*S, T)."""
+    b, c, _, t = x.shape
+    return torch.bmm(_senders(edges, b), _by_joint(x)).view(b, -1, t, c).permute(0, 3, 1, 2)
+
+
+def _senders(edges: Tensor, bodies: int) -> Tensor:
+    """Edges (S, V, V) or (B, S, V, V) as one matrix a body, (B, V*S, V), from all joints to one in one subset."""
+    return edges.movedim(-1, -3).flatten(-3, -2).expand(bodies, -1, -1)
+
+
+def _kernel(weight: Tensor) -> Tensor:
+    """Weights (S, C', C) as those of a convolution over the subsets of a joint, (C', C, S, 1)."""
+    return weight.permute(1, 2, 0).unsqueeze(3)
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """x (B, C, T, V) in the memory order [B, T, V, C]."""
+    """x (B, C, V, T) in the memory order [B, V, T, C]."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _rows(x: Tensor) -> Tensor:
-    """x (B, C, T, V) seen as (B*T, V*C)."""
-    return x.permute(0, 2, 3, 1).flatten(0, 1).flatten(1)
+def _joints_first(x: Tensor) -> Tensor:
+    """x (B, C, V, T) seen as (B, V, T, C)."""
+    return x.permute(0, 2, 3, 1)
 
 
 def _by_joint(x: Tensor) -> Tensor:
-    """x (B, C, T, V) seen as (B, V*C, T, 1): each joint's channels apart."""
-    return x.permute(0, 2, 3, 1).flatten(2).transpose(1, 2).unsqueeze(3)
+    """x (B, C, V, T) seen as (B, V, T*C)."""
+    return _joints_first(x).flatten(2)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """x (B, C, V, T) seen as (B*V, T*C)."""
+    return _by_joint(x).flatten(0, 1)
+
+
+def _frames_apart(x: Tensor) -> Tensor:
+    """x (B, C, V, T) seen as (B, T*C, V, 1): the channels of each frame apart."""
+    return _by_joint(x).transpose(1, 2).unsqueeze(3)
 
 
 def _moments(x: Tensor) -> Tensor:
-    """Number of values, sum and sum of squares of each channel of x (B, C, T, V): (3, C) float64."""
-    b, c, t, v = x.shape
-    zeros = torch.zeros(v * c, dtype=_precise(x), device=x.device)
-    moments = torch.batch_norm_update_stats(_by_joint(x), zeros, zeros, 0.0)
-    mean, variance = (moment.double().view(v, c) for moment in moments)
-    return b * t * torch.stack([torch.ones_like(mean), mean, variance + mean.square()]).sum(1)
+    """Number of values, sum and sum of squares of each channel of x (B, C, V, T): (3, C) float64."""
+    b, c, v, t = x.shape
+    zeros = torch.zeros(t * c, dtype=_precise(x), device=x.device)
+    moments = torch.batch_norm_update_stats(_frames_apart(x), zeros, zeros, 0.0)
+    mean, variance = (moment.double().view(t, c) for moment in moments)
+    return b * v * torch.stack([torch.ones_like(mean), mean, variance + mean.square()]).sum(1)
 
 
 def _products(x: Tensor, grad: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """Sums over each channel of the gradient times x normalised, and of the gradient: (2, C) float64."""
-    joints = x.shape[3]
-    mean, inverse = mean.repeat(joints), 1 / deviation.repeat(joints)
+    frames = x.shape[3]
+    mean, inverse = mean.repeat(frames), 1 / deviation.repeat(frames)
     _, along, alone = torch.ops.aten.native_batch_norm_backward(
-        *(_by_joint(grad), _by_joint(x), torch.ones_like(mean), None, None, mean, inverse, True, 0.0),
+        *(_frames_apart(grad), _frames_apart(x), torch.ones_like(mean), None, None, mean, inverse, True, 0.0),
         output_mask=(False, True, True),
     )
-    return torch.stack([along, alone]).double().view(2, joints, -1).sum(1)
+    return torch.stack([along, alone]).double().view(2, frames, -1).sum(1)
 
 
 def _precise(x: Tensor) -> torch.dtype:

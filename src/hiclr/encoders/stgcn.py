@@ -7,10 +7,9 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hiclr.encoders.base import EdgeChange, Encoder
-from hiclr.encoders.layers import BatchNorm, ConvNorm, Dropout, Same, distinct_bodies, over_edges
+from hiclr.encoders.layers import BatchNorm, ConvNorm, Dropout, Same, channels_last, distinct_bodies, graph_product
 from hiclr.skeleton import Partition, Skeleton, as_skeleton
 
 Init = Literal["published", "pytorch"]
@@ -70,23 +69,23 @@ class STGCN(Encoder):
     def feature_map(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
         """x (N, 3, T, V, M) -> (N, D, T/4, V, M)."""
         maps, place = self._body_maps(x, edges)
-        return maps[place].movedim(1, -1)
+        return maps[place].permute(0, 2, 4, 3, 1)
 
     def _body_maps(self, x: Tensor, edges: EdgeChange | None) -> tuple[Tensor, Tensor]:
-        """Features of the distinct bodies (B, D, T/4, V), and which of them is body m of sequence n (N, M)."""
+        """Features of the distinct bodies (B, D, V, T/4), and which of them is body m of sequence n (N, M)."""
         self.check_joints(x)
         bodies, copies, place = distinct_bodies(x)
-        b, t, v, c = bodies.shape
-        coordinates = bodies.view(b, t, 1, v * c).permute(0, 3, 1, 2)  # each of each joint is normalised for itself
+        b, c, t, v = bodies.shape
+        coordinates = bodies.permute(0, 3, 1, 2).reshape(b, v * c, t, 1)  # each of each joint has statistics of its own
         y = self.input_norm(coordinates, copies)
-        y = y.permute(0, 2, 3, 1).reshape(b, t, v, c).permute(0, 3, 1, 2)
+        y = channels_last(y.view(b, v, c, t).transpose(1, 2))
         for block in self.blocks:
             y = block(y, self.adjacency, edges, copies)
         return y, place
 
 
 class _Block(nn.Module):
-    """Graph convolution over joints, 9x1 convolution over time, residual: (B, C, T, V) -> (B, C', T', V)."""
+    """Graph convolution over joints, 9x1 convolution over time, residual: (B, C, V, T) -> (B, C', V, T')."""
 
     def __init__(
         self, channels: int, out_channels: int, stride: int, dropout: float, adjacency: Tensor, residual: bool
@@ -112,10 +111,7 @@ class _Block(nn.Module):
 class GraphConv(nn.Conv2d):
     """A 1x1 convolution per graph subset, each multiplied by its subset's adjacency, then summed.
 
-    The adjacency goes first, which is the same sum with less to multiply: each subset's neighbours are
-    gathered, then one convolution runs over subsets and channels together.
-
-    The adjacency is (S, V, V), or (B, S, V, V) with one for each of the B bodies of x (B, C, T, V).
+    The adjacency is (S, V, V), or (B, S, V, V) with one for each of the B bodies of x (B, C, V, T).
     """
 
     def __init__(self, channels: int, out_channels: int, subsets: int) -> None:
@@ -123,10 +119,10 @@ class GraphConv(nn.Conv2d):
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:  # type: ignore[override]
         assert self.bias is not None
-        subsets, channels = adjacency.shape[-3], x.shape[1]
-        weight = self.weight.view(subsets, -1, channels).transpose(0, 1).reshape(-1, subsets * channels, 1, 1)
+        subsets = adjacency.shape[-3]
+        weight = self.weight.view(subsets, -1, x.shape[1])
         bias = self.bias.view(subsets, -1).T @ adjacency.sum(-2)  # a joint takes its links' share of each bias
-        return F.conv2d(over_edges(x, adjacency), weight).add_(bias.unsqueeze(-2))
+        return graph_product(x, adjacency, weight, bias)
 
 
 def _residual(channels: int, out_channels: int, stride: int) -> nn.Module:
