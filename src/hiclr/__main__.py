@@ -16,6 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hiclr.memory import use_huge_pages
+
 _HELP = ("-h", "--help")
 _WITH_POSITIONALS = ("prepare", "doctor")
 
@@ -31,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     for argument in arguments:
         if argument != argument.encode(errors="replace").decode():  # bytes of a file name, which no file could state
             _fail(f"{argument!a} is no UTF-8: rename it")
+    use_huge_pages()
     try:
         _run(verb, arguments[len(verb.split()) :])
     except (ValueError, OSError, MemoryError) as error:

@@ -47,7 +47,11 @@ class Transform(nn.Module, abc.ABC):
 
     def transform(self, x: Tensor, applied: Tensor, **params: Tensor) -> Tensor:
         """x changed by these parameters where `applied` (N,), x elsewhere."""
-        return torch.where(applied.view(-1, *[1] * (x.ndim - 1)), self.change(x, **params), x)
+        changed = self.change(x, **params)
+        if self.p == 1:
+            return changed
+        # weights of 0 and 1 are exact; `torch.where` takes several times as long
+        return x.lerp(changed.to(x.dtype), applied.to(x.dtype).view(-1, *[1] * (x.ndim - 1)))
 
     def draw(self, x: Tensor) -> Params:
         """The parameters of `change`, drawn for each sequence of x."""
@@ -153,8 +157,14 @@ class GaussianNoise(Transform):
         self.std = std
         self.absent_bodies = absent_bodies
 
-    def draw(self, x: Tensor) -> Params:
-        return {"noise": torch.randn_like(x) * self.std}
+    def make_params(self, x: Tensor) -> Params:
+        """Noise for the sequences that get some, zeros for the others: random numbers are what a view waits for."""
+        params = super().make_params(x)
+        if x.is_cuda:  # where it is the other way round: counting the sequences would hold up the host
+            return params | {"noise": torch.randn_like(x) * self.std}
+        rows = params["applied"].nonzero()[:, 0]
+        drawn = torch.randn(len(rows), *x.shape[1:], dtype=x.dtype, device=x.device) * self.std
+        return params | {"noise": torch.zeros_like(x).index_copy_(0, rows, drawn)}
 
     def change(self, x: Tensor, **params: Tensor) -> Tensor:
         return functional.add_noise(x, params["noise"], self.absent_bodies)
@@ -239,9 +249,11 @@ class RandomMask(Transform):
 
     def draw(self, x: Tensor) -> Params:
         n, _, t, v, _ = x.shape
-        scores = torch.rand(1 if self.shared_draw else n, t, v, device=x.device)
-        chosen = scores.topk(int(self.ratio * v), dim=2).indices
-        masked = torch.zeros_like(scores, dtype=torch.bool).scatter_(2, chosen, True)
+        masked = torch.zeros(1 if self.shared_draw else n, t, v, dtype=torch.bool, device=x.device)
+        # Floyd's sampling without replacement: one more of the joints 0..last; if that one is taken, `last` itself
+        for last in range(v - int(self.ratio * v), v):
+            joint = torch.randint(0, last + 1, (len(masked), t, 1), device=x.device)
+            masked.scatter_(2, torch.where(masked.gather(2, joint), last, joint), True)
         return {"masked": masked.expand(n, t, v)}
 
     def change(self, x: Tensor, **params: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor, copies: int = 1) -> Tensor:
         """x (B, C, V, T), normalised."""
-        plain = copies == 1 and not self.synchronized and (x.is_cuda or x.is_contiguous())
+        plain = copies == 1 and not self.synchronized and (not x.is_cpu or x.is_contiguous())
         if plain or not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
@@ -87,7 +87,7 @@ def distinct_bodies(x: Tensor) -> tuple[Tensor, int, Tensor]:
     """The bodies of a batch, all that are not there (all zero) as one, the last.
 
     A body's features depend on the others only through the statistics of the batch, so that many equal ones need to be
-    encoded once only. Not done on a GPU, where counting them would hold up the host.
+    encoded once only. On the CPU only: to count them would hold up the host of a GPU.
 
     Args:
         x: (N, C, T, V, M).
@@ -98,16 +98,15 @@ def distinct_bodies(x: Tensor) -> tuple[Tensor, int, Tensor]:
     """
     n, _, _, _, m = x.shape
     bodies = x.movedim(4, 1).flatten(0, 1)
-    place = torch.arange(n * m, device=x.device)
-    absent = 0
-    if not x.is_cuda:
-        there = bodies.ne(0).flatten(1).any(1)
-        absent = n * m - int(there.sum())
-    if absent > 1:
-        last = n * m - absent
-        rows = torch.cat([place[there], place[~there][:1]])
-        bodies, place = bodies[rows], torch.where(there, there.cumsum(0) - 1, last)
-    return bodies, max(absent, 1), place.view(n, m)
+    place = torch.arange(n * m, device=x.device).view(n, m)
+    if not x.is_cpu:
+        return bodies, 1, place
+    there = bodies.ne(0).flatten(1).any(1)
+    absent = n * m - int(there.sum())
+    if absent < 2:
+        return bodies, 1, place
+    rows = torch.cat([there.nonzero()[:, 0], (~there).nonzero()[0]])
+    return bodies[rows], absent, torch.where(there, there.cumsum(0) - 1, len(rows) - 1).view(n, m)
 
 
 class TemporalConv(nn.Conv2d):
@@ -159,7 +158,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """x with a share p of its values zero, the others scaled by 1 / (1 - p)."""
-        if x.is_cuda or not self.training or self.p in (0, 1):
+        if not (x.is_cpu and self.training) or self.p in (0, 1):
             return super().forward(x)
         y: Tensor = _Drop.apply(x, self.p)  # type: ignore[no-untyped-call]
         return y
