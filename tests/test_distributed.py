@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -25,7 +23,7 @@ def both(rank: int) -> dict[str, Tensor]:
     def refuse() -> int:
         raise ValueError(f"process {rank} refuses")
 
-    with pytest.raises(ValueError, match="^process 0 refuses$"):
+    with pytest.raises(ValueError, match=r"^process 0 refuses$"):
         by_first(refuse)
     number, said = by_first(work)
     assert said == "said"

@@ -256,6 +256,27 @@ def test_adain_takes_over_the_statistics(x: Tensor) -> None:
     torch.testing.assert_close(ours.std((2, 3))[..., 0], style.std((2, 3))[..., 0], rtol=1e-4, atol=1e-4)
 
 
+ANYWHERE_IN_MEMORY: dict[str, Callable[[Tensor], Tensor]] = {
+    "mirror": lambda x: functional.mirror(x, SKELETON.mirror_pairs),
+    "window": lambda x: functional.temporal_window(x, torch.tensor([0, 1, 2]), 3),
+    "shear": lambda x: functional.shear(x, draws(N, 3, 3)),
+    "blur": lambda x: functional.blur(x, draws(N, low=0.1, high=2)),
+    "noise": lambda x: functional.add_noise(x, draws(*x.shape)),
+    "mask": lambda x: functional.mask_joints(x, draws(N, T, V) < 0.3, 0.5),
+    "adain": lambda x: functional.adain(x, x.roll(1, 0)),
+}
+
+
+@pytest.mark.parametrize("name", ANYWHERE_IN_MEMORY)
+@pytest.mark.parametrize("bodies", [1, 2])
+def test_the_layout_of_memory_does_not_matter(x: Tensor, name: str, bodies: int) -> None:
+    x = x[..., :bodies]
+    elsewhere = x.permute(4, 2, 0, 3, 1).contiguous().permute(2, 4, 1, 3, 0)
+    assert elsewhere.stride() != x.contiguous().stride()
+    expected = ANYWHERE_IN_MEMORY[name](x.contiguous())
+    torch.testing.assert_close(ANYWHERE_IN_MEMORY[name](elsewhere), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("axis", [[0, 1, 2], [2, 2, 2]])
 def test_mask_axis_sets_only_that_coordinate_to_zero(x: Tensor, axis: list[int]) -> None:
     ours = functional.mask_axis(x, torch.tensor(axis))

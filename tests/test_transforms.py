@@ -117,6 +117,27 @@ def test_the_batch_equals_each_sequence_alone(kind: type[Transform], p: float) -
 
 
 @every_transform
+def test_sequences_are_changed_where_applied_and_nowhere_else_to_the_last_bit(kind: type[Transform]) -> None:
+    torch.manual_seed(3)
+    transform, x = in_use(kind), fitting(kind, dtype=torch.float32)
+    params = drawn_for(transform, x)
+    changed = transform.transform(x, **params)
+    applied = torch.arange(N) % 2 == 0
+    out = transform.transform(x, **params | {"applied": applied})
+    assert torch.equal(out[applied], changed[applied]) and torch.equal(out[~applied], x[~applied])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind.place != "edges"])
+def test_autocast_does_not_round_the_coordinates(kind: type[Transform]) -> None:
+    transform, x = in_use(kind), sequences(dtype=torch.float32)
+    torch.manual_seed(3)
+    plain = transform(x)
+    torch.manual_seed(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(transform(x), plain)
+
+
+@every_transform
 def test_what_is_drawn_is_all_the_chance_there_is(kind: type[Transform]) -> None:
     transform, x = in_use(kind), fitting(kind)
     params = drawn_for(transform, x)
@@ -250,10 +271,16 @@ def test_rotate_draws_one_main_axis() -> None:
 
 
 def test_noise_draws() -> None:
-    noise = drawn(GaussianNoise(), n=200, v=V)["noise"]
+    noise = drawn(GaussianNoise(p=1.0), n=200, v=V)["noise"]
     assert noise.shape == (200, 3, T, V, M)
     assert abs(noise.std() - 0.01) < 1e-4 and abs(noise.mean()) < 1e-4
     assert noise.flatten(1).unique(dim=0).shape[0] == 200
+
+
+def test_noise_is_drawn_for_the_sequences_that_get_it() -> None:
+    params = drawn(GaussianNoise(), n=200, v=V)
+    assert torch.equal(params["noise"].flatten(1).all(1), params["applied"])
+    assert torch.equal(params["noise"].flatten(1).any(1), params["applied"])
 
 
 def test_blur_draws() -> None:
@@ -286,6 +313,13 @@ def test_random_mask_draws_as_many_joints_in_each_frame(joints: int, ratio: floa
     assert (shares - hidden / joints).abs().max() < 0.05
     assert masked.flatten(1).unique(dim=0).shape[0] == 200  # each sequence its own
     assert masked[0].unique(dim=0).shape[0] > 1  # each frame its own
+
+
+def test_random_mask_draws_every_set_of_joints_alike() -> None:
+    masked = drawn(RandomMask(0.6), v=5)["masked"].flatten(0, 1)
+    sets, counts = masked.unique(dim=0, return_counts=True)
+    assert len(sets) == 10  # 3 of 5
+    assert (counts / len(masked) - 0.1).abs().max() < 0.01
 
 
 def test_random_mask_shared_by_the_batch_on_request() -> None:

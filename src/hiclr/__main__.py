@@ -185,9 +185,10 @@ def _print_verbs(usage: str, summaries: dict[str, str]) -> None:
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:
-    # of the processes that work together on a machine, started by Lightning, torchrun or SLURM, one speaks for all
-    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
-        print(f"hiclr: {message}", file=sys.stderr)
+    # one of the processes on a machine that Lightning, torchrun or SLURM has started; Lightning ends all when one fails
+    process = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
+    if process == "0" or code == 2:  # all were stopped alike
+        print(f"hiclr{'' if process == '0' else f', process {process}'}: {message}", file=sys.stderr)
     sys.exit(code)
 
 

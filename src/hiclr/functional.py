@@ -120,8 +120,9 @@ def mirror(x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
     order = list(range(x.shape[3]))
     for left, right in pairs:
         order[left], order[right] = right, left
-    values = torch.arange(x[0, 0, 0].numel(), device=x.device).view(x.shape[3:])[order]
-    return x.flatten(3).gather(3, values.flatten().expand(*x.shape[:3], -1)).view(x.shape)
+    v, m = x.shape[3:]
+    values = torch.arange(v * m, device=x.device).view(v, m)[order].flatten()  # within a frame, where they come from
+    return x.flatten(3).gather(3, values.expand(*x.shape[:3], -1)).view(x.shape)
 
 
 def reverse(x: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ def reverse(x: Tensor) -> Tensor:
 
 def add_noise(x: Tensor, noise: Tensor, absent_bodies: bool = False) -> Tensor:
     """x + noise; on bodies that are not there only on request (the published code does)."""
-    return x + noise if absent_bodies else torch.addcmul(x, noise, _there(x))
+    return x + noise if absent_bodies else torch.addcmul(x, noise, _each_joint(present(x), x))
 
 
 def blur(x: Tensor, sigma: Tensor, normalize: bool = False) -> Tensor:
@@ -142,14 +143,15 @@ def blur(x: Tensor, sigma: Tensor, normalize: bool = False) -> Tensor:
         sigma: (N,) in frames.
         normalize: whether the taps sum to 1. The published code's do not (gain up to 5).
     """
-    frames, reach = x.shape[2], BLUR_TAPS // 2
-    offset = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    n, c, t, v, m = x.shape
+    offset = torch.arange(BLUR_TAPS, device=x.device, dtype=x.dtype) - BLUR_TAPS // 2
     taps = torch.exp(-(offset**2) / (2 * sigma.to(x)[:, None] ** 2))
     if normalize:
         taps = taps / taps.sum(1, keepdim=True)
-    # (N, T, T): row t holds the taps, their middle in column t; one product instead of N small convolutions
-    band = F.pad(taps, (frames - 1 - reach, frames - 1 - reach)).unfold(1, frames, 1).flip(1)
-    return (band[:, None] @ x.flatten(3)).view(x.shape)
+    # every coordinate of every sequence is a channel of one image, T high, with taps of its own
+    channels = x.reshape(1, n * c, t, v * m)
+    weight = taps.repeat_interleave(c, dim=0)[:, None, :, None]
+    return F.conv2d(channels, weight, padding=(BLUR_TAPS // 2, 0), groups=n * c).view(x.shape)
 
 
 def mask_axis(x: Tensor, axis: Tensor) -> Tensor:
@@ -169,7 +171,7 @@ def mask_joints(x: Tensor, masked: Tensor, value: Tensor | float = 0.0, absent_b
     """
     hidden = masked.to(x.dtype)[:, None, :, :, None]
     if not absent_bodies:
-        hidden = hidden * _there(x)
+        hidden = hidden * _each_joint(present(x), x)
     return x.lerp(torch.as_tensor(value, dtype=x.dtype, device=x.device), hidden)
 
 
@@ -184,10 +186,13 @@ def adain(x: Tensor, style: Tensor, dims: tuple[int, ...] = (2, 3), eps: float =
 
     A body that `style` does not have keeps its own: nobody's statistics would draw it into a point.
     """
+    known = present(style)
     mean, deviation = _moments(x, dims, eps)
     style_mean, style_deviation = _moments(style, dims, eps)
-    styled = (x - mean) / deviation * style_deviation + style_mean
-    return torch.where(present(style), styled * _there(x), x)
+    gain = style_deviation / deviation
+    shift = (style_mean - gain * mean) * present(x)
+    gain, shift = torch.where(known, gain, 1.0), torch.where(known, shift, 0.0)
+    return torch.addcmul(_each_joint(shift, x), x, _each_joint(gain, x))
 
 
 # --- edges ------------------------------------------------------------------------------------
@@ -249,21 +254,21 @@ def to_stream(x: Tensor, stream: Stream, parents: Sequence[int]) -> Tensor:
 def _frames_at(x: Tensor, index: Tensor) -> Tensor:
     """Frames index[n] of sequence n; index (N, L) -> (N, C, L, V, M)."""
     n, c, t, v, m = x.shape
-    first = torch.arange(0, n * c * t, t, device=x.device).view(n, c, 1)  # of each coordinate's frames, in a list of all
+    first = torch.arange(0, n * c * t, t, device=x.device).view(n, c, 1)  # in a list of the frames of all coordinates
     frames = x.reshape(n * c * t, v * m).index_select(0, (first + index[:, None]).flatten())
     return frames.view(n, c, -1, v, m)
 
 
-def _there(x: Tensor) -> Tensor:
-    """1 for all joints of a body that is there, 0 for those of one that is not: (N, 1, 1, V, M), of the type of x.
+def _each_joint(value: Tensor, x: Tensor) -> Tensor:
+    """What is the same for all joints, (..., 1, M), said for each: (..., V, M), of the type of x.
 
-    With its joints spelt out, a product with it runs along memory; along M alone it takes ten times as long.
+    Arithmetic with x then runs along memory; along M alone it would take ten times as long.
     """
-    return present(x).to(x.dtype).expand(-1, -1, -1, x.shape[3], -1).contiguous()
+    return value.to(x.dtype).expand(*value.shape[:3], x.shape[3], -1).contiguous()
 
 
 def _moments(x: Tensor, dims: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (unbiased, eps added to the variance); faster here than `torch.var_mean`."""
+    """Mean and standard deviation (unbiased, eps added to the variance); `torch.var_mean` is much slower here."""
     mean = x.mean(dims, keepdim=True)
-    count = math.prod(x.shape[dim] for dim in dims)
-    return mean, ((x - mean).square().sum(dims, keepdim=True) / (count - 1) + eps).sqrt()
+    squares = (x - _each_joint(mean, x)).square().sum(dims, keepdim=True)
+    return mean, (squares / (math.prod(x.shape[dim] for dim in dims) - 1) + eps).sqrt()

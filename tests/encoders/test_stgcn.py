@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hiclr.encoders.base import pooled
+from hiclr.encoders import stgcn
+from hiclr.encoders.base import EdgeChange, pooled
 from hiclr.encoders.stgcn import STGCN
 from hiclr.skeleton import SKELETONS, Skeleton
 
@@ -23,10 +24,10 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def shaken(skeleton: str | Skeleton = SMALL, width: int = 2) -> STGCN:
+def shaken(skeleton: str | Skeleton = SMALL, width: int = 2, dropout: float = 0.5) -> STGCN:
     """In eval mode and double precision, every weight and statistic drawn, so that none can hide."""
     torch.manual_seed(0)
-    encoder = STGCN(skeleton, width).double().eval()
+    encoder = STGCN(skeleton, width, dropout).double().eval()
     with torch.no_grad():
         for name, value in encoder.state_dict().items():
             if value.is_floating_point() and name != "adjacency":
@@ -142,6 +143,12 @@ def slow_features(encoder: STGCN, x: Array) -> Array:
     return np.stack(features)
 
 
+def joints_first(layer: nn.Module, x: Tensor, adjacency: Tensor) -> Tensor:
+    """x (B, C, T, V) through a layer that takes joints before frames."""
+    y: Tensor = layer(x.transpose(2, 3), adjacency)
+    return y.transpose(2, 3)
+
+
 @pytest.mark.parametrize("frames", [8, 9])  # even and odd for the strides
 def test_the_whole_network_equals_the_loops(frames: int) -> None:
     encoder, x = shaken(), draw(1, 3, frames, 4, 2)
@@ -156,7 +163,7 @@ def test_each_block_equals_the_loops(i: int, stride: int, residual: str) -> None
     block: Any = encoder.blocks[i]
     x = draw(1, block.graph.in_channels, 7, 4)
     with torch.no_grad():
-        ours = block(x, encoder.adjacency)[0].numpy()
+        ours = joints_first(block, x, encoder.adjacency)[0].numpy()
     np.testing.assert_allclose(ours, slow_block(x[0].numpy(), encoder, i, stride, residual), rtol=1e-9, atol=1e-12)
 
 
@@ -165,10 +172,10 @@ def test_graph_convolution_sends_from_rows_to_columns() -> None:
     graph: Any = encoder.blocks[0].graph
     adjacency = torch.zeros(3, 4, 4)
     adjacency[1, 0, 2] = 1  # joint 0 speaks to joint 2
-    changed = torch.randn(1, 3, 5, 4)
+    changed = torch.randn(1, 3, 4, 5)
     other = changed.clone()
-    other[..., 0] += 1
-    differs = (graph(changed, adjacency) != graph(other, adjacency)).any(1).any(1)[0]
+    other[:, :, 0] += 1
+    differs = (graph(changed, adjacency) != graph(other, adjacency)).any(3).any(1)[0]
     assert differs.tolist() == [False, False, True, False]
 
 
@@ -185,7 +192,7 @@ def test_channels_of_the_published_network() -> None:
 def test_graph_convolution_takes_an_adjacency_a_body() -> None:
     graph: Any = shaken().blocks[1].graph
     x, adjacency = draw(5, 2, 7, 4), draw(5, 3, 4, 4, seed=1)
-    ours = graph(x, adjacency).detach().numpy()
+    ours = joints_first(graph, x, adjacency).detach().numpy()
     weight, bias = graph.weight.detach().numpy(), graph.bias.detach().numpy()
     for b in range(5):
         slow = slow_graph(x[b].numpy(), weight, bias, adjacency[b].numpy())
@@ -265,6 +272,70 @@ def test_gradient_reaches_every_parameter() -> None:
     without = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
     # a bias before a batch norm has none but rounding
     assert [name for name in without if "bias" not in name] == []
+
+
+# --- bodies that are not there --------------------------------------------------------------------
+
+
+def every_body(x: Tensor) -> tuple[Tensor, int, Tensor]:
+    """In place of `distinct_bodies`: each body is encoded."""
+    n, *_, m = x.shape
+    return x.movedim(4, 1).flatten(0, 1), 1, torch.arange(n * m).view(n, m)
+
+
+ABSENT = {
+    "none": torch.zeros(4, 2, dtype=torch.bool),
+    "one": torch.arange(8).view(4, 2) == 5,
+    "many": torch.tensor([[False, True], [False, True], [False, False], [True, True]]),
+    "all but one": torch.arange(8).view(4, 2) != 2,
+}
+
+
+def trained(x: Tensor, part: str, edges: EdgeChange | None) -> dict[str, Tensor]:
+    """What a step computes: features, gradients of all parameters and of x, statistics."""
+    encoder = shaken(dropout=0.0).train()
+    x = x.clone().requires_grad_()
+    features = getattr(encoder, part)(x, edges)
+    upstream = draw(*features.shape, seed=1)
+    gradients = torch.autograd.grad(features, [x, *encoder.parameters()], upstream)
+    names = ["x", *(name for name, _ in encoder.named_parameters())]
+    return {
+        "features": features.detach(),
+        **{f"gradient of {name}": gradient for name, gradient in zip(names, gradients, strict=True)},
+        **{name: value for name, value in encoder.named_buffers() if "running" in name},
+    }
+
+
+@pytest.mark.parametrize("own_edges", [False, True])
+@pytest.mark.parametrize("part", ["forward", "feature_map"])
+@pytest.mark.parametrize("absent", ABSENT.values(), ids=ABSENT)
+def test_absent_bodies_encoded_once_train_as_if_each_was_encoded(
+    absent: Tensor, part: str, own_edges: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many equal bodies have the same features, and their gradients belong to one."""
+    x = draw(4, 3, 9, 4, 2).masked_fill(absent[:, None, None, None], 0)
+    matrix = draw(3, 4, 4, seed=2)
+    edges = (lambda edges, _: edges + matrix) if own_edges else None
+    once = trained(x, part, edges)
+    monkeypatch.setattr(stgcn, "distinct_bodies", every_body)
+    each = trained(x, part, edges)
+    for results in (once, each):
+        gradient = results["gradient of x"].movedim(4, 1)
+        results["gradient of x"] = torch.cat([gradient[~absent], gradient[absent].sum(0, keepdim=True)])
+    largest = max(float(value.abs().max()) for name, value in each.items() if "gradient" in name)
+    for name, value in each.items():  # before a batch norm a bias has none but rounding
+        torch.testing.assert_close(once[name], value, rtol=1e-9, atol=1e-13 * largest, msg=name)
+
+
+def test_absent_bodies_in_eval_mode_have_features_of_their_own() -> None:
+    encoder, x = shaken(), draw(4, 3, 9, 4, 2)
+    x[1:, ..., 1] = 0
+    with torch.no_grad():
+        together = encoder.feature_map(x)
+        for n, m in np.ndindex(4, 2):
+            torch.testing.assert_close(
+                together[n, ..., m], encoder.feature_map(x[n : n + 1, ..., m : m + 1])[0, ..., 0]
+            )
 
 
 # --- settings -------------------------------------------------------------------------------------

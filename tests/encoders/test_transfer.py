@@ -180,6 +180,19 @@ def test_statistics_are_those_of_all_sequences_however_batched(batch: int) -> No
     assert all(torch.equal(value, first[name]) for name, value in moved.state_dict().items())
 
 
+@pytest.mark.parametrize("batch", [7, 3, 1])
+def test_statistics_count_every_absent_body(batch: int) -> None:
+    """Those of a batch are encoded once."""
+    moved, _ = carried_over(trained(lambda skeleton: STGCN(skeleton, 1)), NTU)
+    x = poses(NTU, 7) + 2
+    x[:5, ..., 1] = 0
+    estimate_statistics(moved, x.split(batch))
+    values = x.double().permute(3, 1, 0, 2, 4).flatten(0, 1).flatten(1).numpy()  # (V*C, N*T*M)
+    (norm,) = graph_norms(moved)
+    np.testing.assert_allclose(norm.running_mean, values.mean(1), rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var, values.var(1, ddof=1), rtol=1e-5)
+
+
 def test_a_joint_that_never_moves_is_no_trouble() -> None:
     moved, _ = carried_over(trained(lambda skeleton: STGCN(skeleton, 1)), NTU)
     x = poses(NTU)

@@ -62,3 +62,10 @@ def test_started_processes_and_stated_ones_agree(monkeypatch: pytest.MonkeyPatch
 def test_a_batch_script_itself_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, environment=SLURM)
     assert Machine().processes == 1
+    with pytest.raises(ValueError, match="the 4 tasks of this SLURM job were not started: write srun before hiclr"):
+        Machine("cpu", 2, 2)
+
+
+def test_in_a_job_of_one_task_lightning_starts_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, environment={**SLURM, "SLURM_NTASKS": "1"})
+    assert Machine("cpu", 4).processes == 4

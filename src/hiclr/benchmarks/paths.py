@@ -75,7 +75,6 @@ PATHS: dict[str, HotPath] = {
         "nearest neighbours",
         {PLAIN: sides.plain_knn, OURS: sides.our_knn},
         lambda size: size.test,
-        {PLAIN: lambda size: min(sides.QUERIES, size.test) / size.test},
     ),
     "batches": HotPath(
         "an epoch of batches from the disk",

@@ -6,19 +6,14 @@ is therefore an upper bound, all the more as pages that processes share count in
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from hiclr.benchmarks.measure import Say
 from hiclr.benchmarks.raw import make_corpus
-from hiclr.benchmarks.workers import peak_memory
-from hiclr.data.corpora.ntu import ntu60
-from hiclr.data.prepare import prepare
 from hiclr.data.processes import available
 
 RECORDINGS, QUICK_RECORDINGS = (2_000, 20_000), (20, 40)
@@ -37,21 +32,10 @@ def memory_of_prepare(quick: bool, say: Say) -> list[dict[str, Any]]:
 def _measured(folder: Path, recordings: int, say: Say) -> dict[str, Any]:
     say(f"memory of prepare: {recordings:,} recordings")
     raw = make_corpus(folder / f"raw{recordings}", recordings)
-    command = [sys.executable, "-m", __name__, str(raw), str(folder / f"prepared{recordings}")]
+    command = [sys.executable, "-m", "hiclr.benchmarks.preparation", str(raw), str(folder / f"prepared{recordings}")]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ChildProcessError(f"prepare failed while it was measured: {done.stderr.strip().splitlines()[-1]}")
     own, worker, seconds = map(float, done.stdout.split())
     largest = own + available() * worker
     return {"recordings": recordings, "first": own, "worker": worker, "all": largest, "seconds": seconds}
-
-
-def _prepare(raw: str, out: str) -> None:
-    start = time.perf_counter()
-    prepare(ntu60(raw), out, progress=False)
-    seconds = time.perf_counter() - start
-    print(peak_memory(print), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3, seconds)
-
-
-if __name__ == "__main__":
-    _prepare(*sys.argv[1:])

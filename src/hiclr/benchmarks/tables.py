@@ -17,8 +17,7 @@ _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _HOW = """
 Medians of rounds in which the sides took turns; the ratio is the median of the rounds' ratios, with the smallest and
 the largest. Peak memory is that of a fresh process for each side, with Python and PyTorch (about 500 MB). Of the
-straightforward linear probe one epoch in 100 was measured, of the straightforward nearest neighbours 100 queries:
-their times are scaled to the whole.
+straightforward linear probe one epoch in 100 was measured: its time is scaled to the whole.
 """
 
 

@@ -66,6 +66,7 @@ class Worker:
 
 def _serve(pipe: Connection, path: str, side: str, size: Size) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not at once, which would leave its files behind
     if side != PLAIN and size.device == "cpu":
         use_huge_pages()
         keep_freed()

@@ -42,7 +42,7 @@ def pretrain(
         out: folder of the run; runs/<data>-<benchmark>-<method>-<stream>-seed<seed> when not given.
         max_epochs: passes over the training side; 0 saves the untrained network.
         seed: of weights, order and augmentations: the same seed gives the same numbers on the same machine. Order and
-            augmentations are the same for any number of processes; dropout is each process's own.
+            augmentations are the same for any number of processes; dropout and random edges are each process's own.
         precision: of the arithmetic.
         accelerator: cpu, gpu or auto.
         devices: processes on each machine that share every batch; one for each GPU.

@@ -170,6 +170,7 @@ class Batches(Generic[Batch]):
         self._drop_last = drop_last
         self._device: DataDevice = device
         self._resident: Tensor | None = None
+        self._pinned = False
 
     def __len__(self) -> int:
         """How many batches there are."""
@@ -190,13 +191,14 @@ class Batches(Generic[Batch]):
             yield cast("Batch", x if self._labels is None else (x, self._labels[batch]))
 
     def place(self, device: torch.device) -> None:
-        """Copies the rows to the device that trains, if they shall lie there.
+        """Copies the rows to the device that trains, if they shall lie there; otherwise readies batches for it.
 
         Raises:
             ValueError: if they shall and cannot.
         """
         if self._device == "cuda" and device.type != "cuda":
             raise ValueError(f"data.device cuda, but training is on {device.type}: set --accelerator gpu")
+        self._pinned = device.type == "cuda"  # a GPU fetches pinned memory itself
         if self._device == "cpu" or device.type != "cuda":
             return
         needed = len(self._rows) * self._sequences[:1].nbytes
@@ -221,9 +223,7 @@ class Batches(Generic[Batch]):
         if self._resident is not None:
             return self._resident.index_select(0, places)
         shape = (len(places), *self._sequences.shape[1:])
-        x = torch.empty(
-            shape, dtype=torch.float32, pin_memory=torch.cuda.is_available()
-        )  # pinned: a GPU fetches it itself
+        x = torch.empty(shape, dtype=torch.float32, pin_memory=self._pinned)
         # "clip" writes without a buffer; every row exists
         np.take(self._sequences, self._rows[places.numpy()], axis=0, out=x.numpy(), mode="clip")
         return x

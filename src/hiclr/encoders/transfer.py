@@ -133,18 +133,20 @@ def estimate_statistics(encoder: Encoder, batches: Iterable[Tensor], device: tor
 
 
 class _Tally:
-    """Adds up what a batch norm is given, (N, C, ...), for each channel."""
+    """Adds up what a batch norm is given, (N, C, ...), for each channel; the last of the N counts `copies` times."""
 
     def __init__(self, norm: _BatchNorm) -> None:
         self.count = 0
         self.sum = self.squares = torch.zeros(())
         self._hook = norm.register_forward_pre_hook(self._add)
 
-    def _add(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        channels = inputs[0].transpose(0, 1).flatten(1).double()
-        self.count += channels.shape[1]
-        self.sum = self.sum.to(channels) + channels.sum(1)
-        self.squares = self.squares.to(channels) + channels.square().sum(1)
+    def _add(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+        x, copies = inputs if len(inputs) == 2 else (inputs[0], 1)
+        for values, times in ((x, 1), (x[-1:], copies - 1)):
+            channels = values.transpose(0, 1).flatten(1).double()
+            self.count += times * channels.shape[1]
+            self.sum = self.sum.to(channels) + times * channels.sum(1)
+            self.squares = self.squares.to(channels) + times * channels.square().sum(1)
 
     def end(self, norm: _BatchNorm) -> None:
         """Stops counting and sets the statistics; the variance is unbiased, as the layer's own."""

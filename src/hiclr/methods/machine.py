@@ -24,8 +24,8 @@ class Machine:
         num_nodes: machines.
 
     Raises:
-        ValueError: for numbers below 1, GPUs that are not there, or another number of processes than torchrun or SLURM
-            has started.
+        ValueError: for numbers below 1, GPUs that are not there, another number of processes than torchrun or SLURM
+            has started, or tasks of SLURM's that nobody has started.
     """
 
     accelerator: Accelerator = "auto"
@@ -40,13 +40,15 @@ class Machine:
         if self.accelerator == "gpu" and not gpus:
             raise ValueError("there is no GPU that this PyTorch can use: set --accelerator cpu, or auto")
         if self.accelerator != "cpu" and 0 < gpus < self.devices:
-            raise ValueError(f"devices {self.devices}, but there are {gpus} GPUs: set --devices to at most that")
+            raise ValueError(f"devices {self.devices}, but GPUs there are {gpus}: set --devices to at most that")
         started = _started()
         if started not in (None, self.processes):
             raise ValueError(
                 f"{started} processes were started, but --devices {self.devices} on --num_nodes {self.num_nodes} are "
                 f"{self.processes}: state as many as torchrun or srun starts"
             )
+        if started is None and self.processes == _tasks() > 1:  # each would wait for the others
+            raise ValueError(f"the {self.processes} tasks of this SLURM job were not started: write srun before hiclr")
 
     @property
     def processes(self) -> int:
@@ -68,3 +70,8 @@ def _started() -> int | None:
     if SLURMEnvironment.detect() and "SLURM_STEP_NUM_TASKS" in os.environ:  # not in the batch script itself
         return int(os.environ["SLURM_STEP_NUM_TASKS"])
     return None
+
+
+def _tasks() -> int:
+    """How many tasks a job of SLURM's has, if it is one."""
+    return int(os.environ["SLURM_NTASKS"]) if SLURMEnvironment.detect() else 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY
@@ -64,7 +64,7 @@ class Trainee(LightningModule, abc.ABC):
             **self.description(),
             "epochs": self.epochs_trained,
             "run": self.run,
-            "random_states": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+            "random_states": {"cpu": torch.get_rng_state(), "cuda": _cuda_states()},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -72,8 +72,14 @@ class Trainee(LightningModule, abc.ABC):
         ours = checkpoint[CHECKPOINT_KEY]
         self.epochs_trained = ours["epochs"]
         torch.set_rng_state(ours["random_states"]["cpu"])
-        if len(ours["random_states"]["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(ours["random_states"]["cuda"])
+        states = ours["random_states"]["cuda"]
+        if states and len(states) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(states)
+
+
+def _cuda_states() -> list[Tensor]:
+    """The state of chance of every GPU, if any is in use: training on the CPU does not touch them."""
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
 
 def optimizer_facts(optimizer: Optimizer) -> dict[str, Any]:

@@ -243,7 +243,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -
 
 def _fixed(run: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run that must not change when it goes on."""
-    own = {name: run[name] for name in ("batch_size", "seed", "precision")}
+    own = {name: run.get(name) for name in ("batch_size", "seed", "precision", "sync_batchnorm")}
     return {"data": wherever(run["data"]), **own, **run["learner"]}
 
 
