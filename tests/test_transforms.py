@@ -277,6 +277,16 @@ def test_noise_draws() -> None:
     assert noise.flatten(1).unique(dim=0).shape[0] == 200
 
 
+def test_noise_is_normal() -> None:
+    values = drawn(GaussianNoise(std=2.0, p=1.0), n=200, v=V)["noise"].flatten() / 2
+    assert (values.unique(return_counts=True)[1] < 60).all()  # of 360,000 values each quantile has 5.5
+    for deviations, share in ((-3.0, 0.00135), (-1.0, 0.15866), (0.0, 0.5), (0.5, 0.69146), (2.0, 0.97725)):
+        assert abs((values < deviations).double().mean() - share) < 4 * (share * (1 - share) / len(values)) ** 0.5
+    assert (
+        abs(torch.corrcoef(values.view(2, -1))[0, 1]) < 0.01 and abs(torch.corrcoef(values.view(-1, 2).T)[0, 1]) < 0.01
+    )
+
+
 def test_noise_is_drawn_for_the_sequences_that_get_it() -> None:
     params = drawn(GaussianNoise(), n=200, v=V)
     assert torch.equal(params["noise"].flatten(1).all(1), params["applied"])

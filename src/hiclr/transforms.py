@@ -456,4 +456,6 @@ def _normal_on_cpu(shape: Sequence[int], std: float, dtype: torch.dtype) -> Tens
 @functools.cache
 def _quantiles(dtype: torch.dtype) -> Tensor:
     """The middles of 65,536 equal shares of N(0, 1)."""
-    return torch.special.ndtri((torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16).to(dtype)
+    middles = (torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16
+    quantiles: Tensor = torch.special.ndtri(middles)
+    return quantiles.to(dtype)

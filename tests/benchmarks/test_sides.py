@@ -85,15 +85,16 @@ def one_by_one(drawn: Params) -> list[Draw]:
 # --- the training step ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_views_are_the_same_sequence_by_sequence(level: int) -> None:
+def test_views_are_the_same_sequence_by_sequence(level: int, lean: bool) -> None:
     torch.manual_seed(0)
     x = QUICK.sequences().double()
     view = growing_views("BA,NA,Mask", NTU)[level]
     (draws,) = remember([view])
     with torch.no_grad():
         ours = view(x)
-    plain = batch_view(x, one_by_one(draws[0]), NTU)
+    plain = batch_view(x, one_by_one(draws[0]), NTU, lean=lean)
     torch.testing.assert_close(plain, ours, rtol=1e-6, atol=1e-6)  # the angles are float32
     assert (ours != x).any() and (level < 2 or (ours == 0).any())
 

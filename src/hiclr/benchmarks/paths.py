@@ -55,6 +55,11 @@ PATHS: dict[str, HotPath] = {
         roofline=True,
     ),
     "augmentation": HotPath("augmentation, 4 views", {PLAIN: sides.plain_views, OURS: sides.our_views}, _batch),
+    "augmentation-lean": HotPath(
+        "the same, against array arithmetic in NumPy",
+        {PLAIN: partial(sides.plain_views, lean=True), OURS: sides.our_views},
+        _batch,
+    ),
     "encoder": HotPath(
         "features of a batch, eval mode",
         {PLAIN: sides.plain_encoder, OURS: sides.our_encoder},

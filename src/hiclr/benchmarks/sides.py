@@ -67,10 +67,10 @@ def our_step(size: Size, precision: Precision = "32-true") -> OurStep:
     return OurStep(size.sequences().to(size.device), NTU, precision, size.width, queue_size=size.queue)
 
 
-def plain_views(size: Size) -> Work:
+def plain_views(size: Size, lean: bool = False) -> Work:
     """The four views of a step."""
     x, chance = size.sequences(), np.random.default_rng(0)
-    return lambda: [batch_view(x, _draws(x, level, chance), NTU) for level in VIEWS]
+    return lambda: [batch_view(x, _draws(x, level, chance, lean), NTU, lean=lean) for level in VIEWS]
 
 
 def our_views(size: Size) -> Work:
@@ -79,9 +79,9 @@ def our_views(size: Size) -> Work:
     return torch.no_grad()(lambda: [views[level](x) for level in VIEWS])
 
 
-def _draws(x: Tensor, level: int, chance: np.random.Generator) -> list[Draw]:
+def _draws(x: Tensor, level: int, chance: np.random.Generator, lean: bool = False) -> list[Draw]:
     _, c, t, v, m = x.shape
-    return [draw((c, t, v, m), level, chance) for _ in x]
+    return [draw((c, t, v, m), level, chance, lean) for _ in x]
 
 
 def plain_encoder(size: Size) -> Work:

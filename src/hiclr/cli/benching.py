@@ -48,8 +48,8 @@ def bench(
         out: folder for the results; what it holds of an earlier measurement is written over.
         quick: small shapes, to see that all works: its figures say little.
         precision: in which our training step is measured; the straightforward one is in 32-true.
-        only: these parts, of the hot paths (step, augmentation, encoder, contrast, follow, linear, knn, batches,
-            preparation, reading, reading-lean; step-gpu where there is a GPU), growth, profile and prepare.
+        only: these parts, of the hot paths (step, augmentation, augmentation-lean, encoder, contrast, follow, linear,
+            knn, batches, preparation, reading, reading-lean; step-gpu where there is a GPU), growth, profile, prepare.
 
     Returns:
         The folder.

@@ -41,8 +41,11 @@ class Draw:
     masked: NDArray[np.bool_] | None = None
 
 
-def draw(shape: tuple[int, int, int, int], level: int, chance: np.random.Generator) -> Draw:
-    """Draws BA (level 0), BA + NA (1) or BA + NA + Mask (2) for one sequence of shape (C, T, V, M)."""
+def draw(shape: tuple[int, int, int, int], level: int, chance: np.random.Generator, lean: bool = False) -> Draw:
+    """Draws BA (level 0), BA + NA (1) or BA + NA + Mask (2) for one sequence of shape (C, T, V, M).
+
+    Frame by frame, or, lean, with array arithmetic wherever NumPy has it.
+    """
     _, frames, joints, _ = shape
     shear = np.where(np.eye(3, dtype=bool), 1.0, chance.uniform(-0.5, 0.5, (3, 3)))
     start = int(chance.integers(0, 2 * (frames // 6) + 1))
@@ -52,8 +55,12 @@ def draw(shape: tuple[int, int, int, int], level: int, chance: np.random.Generat
     degrees[chance.integers(3)] *= 30
     masked = None
     if level == 2:
-        masked = np.zeros((frames, joints), bool)
-        np.put_along_axis(masked, chance.random(masked.shape).argsort(1)[:, : int(0.1 * joints)], True, 1)
+        masked, hidden = np.zeros((frames, joints), bool), int(0.1 * joints)
+        if lean:
+            np.put_along_axis(masked, chance.random(masked.shape).argsort(1)[:, :hidden], True, 1)
+        else:
+            for row in masked:
+                row[chance.choice(joints, hidden, replace=False)] = True
     return Draw(
         shear,
         start,
@@ -66,8 +73,8 @@ def draw(shape: tuple[int, int, int, int], level: int, chance: np.random.Generat
     )
 
 
-def augment(x: Array, drawn: Draw, skeleton: Skeleton) -> Array:
-    """One view of one sequence (C, T, V, M), all but its mask: what hides a joint is learnt."""
+def augment(x: Array, drawn: Draw, skeleton: Skeleton, lean: bool = False) -> Array:
+    """One view of one sequence (C, T, V, M), all but its mask: what hides a joint is learnt. `lean` as in `draw`."""
     x = np.einsum("ij,jtvm->itvm", drawn.shear, x)
     frames, padding = x.shape[1], x.shape[1] // 6
     padded = np.concatenate([x[:, :padding][:, ::-1], x, x[:, frames - padding :][:, ::-1]], axis=1)
@@ -84,17 +91,23 @@ def augment(x: Array, drawn: Draw, skeleton: Skeleton) -> Array:
         x = x + drawn.noise * x.any((0, 1, 2))  # an absent body stays zero
     if drawn.sigma is not None:
         taps = np.exp(-(np.arange(-7, 8) ** 2) / (2 * drawn.sigma**2))
-        padded = np.pad(x, ((0, 0), (7, 7), (0, 0), (0, 0)))
-        x = sum(tap * padded[:, i : i + frames] for i, tap in enumerate(taps))
+        if lean:
+            padded = np.pad(x, ((0, 0), (7, 7), (0, 0), (0, 0)))
+            x = sum(tap * padded[:, i : i + frames] for i, tap in enumerate(taps))
+        else:
+            # longer than a sequence, the taps would lengthen the result: the middle is cut out by hand
+            x = np.apply_along_axis(lambda line: np.convolve(line, taps)[7 : 7 + frames], 1, x)
     if drawn.axis is not None:
         x = x.copy()
         x[drawn.axis] = 0
     return x
 
 
-def batch_view(x: Tensor, draws: Sequence[Draw], skeleton: Skeleton, value: Tensor | float = 0.0) -> Tensor:
-    """One view of a batch x (N, C, T, V, M), one draw a sequence; hidden joints get the value."""
-    sequences = [augment(sequence, drawn, skeleton) for sequence, drawn in zip(x.numpy(), draws, strict=True)]
+def batch_view(
+    x: Tensor, draws: Sequence[Draw], skeleton: Skeleton, value: Tensor | float = 0.0, lean: bool = False
+) -> Tensor:
+    """One view of a batch x (N, C, T, V, M), one draw a sequence; hidden joints get the value. `lean` as in `draw`."""
+    sequences = [augment(sequence, drawn, skeleton, lean) for sequence, drawn in zip(x.numpy(), draws, strict=True)]
     view = torch.from_numpy(np.stack(sequences)).to(x)
     if draws[0].masked is None:
         return view
