@@ -40,7 +40,7 @@ class Machine:
         if self.accelerator == "gpu" and not gpus:
             raise ValueError("there is no GPU that this PyTorch can use: set --accelerator cpu, or auto")
         if self.accelerator != "cpu" and 0 < gpus < self.devices:
-            raise ValueError(f"devices {self.devices}, but GPUs there are {gpus}: set --devices to at most that")
+            raise ValueError(f"devices {self.devices}, but there are {gpus} GPUs: set --devices to at most that")
         started = _started()
         if started not in (None, self.processes):
             raise ValueError(
