@@ -29,7 +29,7 @@ from hiclr.skeleton import Skeleton
 from hiclr.transforms import growing_views
 
 
-def demo(out: Path = Path("runs/demo"), max_epochs: int = 28, seed: int = 0) -> Path:
+def demo(out: Path = Path("runs/demo"), max_epochs: int = 16, seed: int = 0) -> Path:
     """Shows the whole road on simulated data: synthesise, prepare, pre-train, evaluate, a result page.
 
     Takes under three minutes on two cores without a GPU. A demo that was stopped goes on where it was.
