@@ -80,7 +80,7 @@ def face_camera(x: Tensor, shoulders: tuple[int, int]) -> Tensor:
 
 def shear(x: Tensor, matrix: Tensor) -> Tensor:
     """Multiplies the coordinates of sequence n by matrix[n]; matrix (N, 3, 3)."""
-    return torch.einsum("nij,njtvm->nitvm", matrix.to(x), x)
+    return torch.bmm(matrix.to(x), x.flatten(2)).view(x.shape)
 
 
 def rotation_matrix(degrees: Tensor) -> Tensor:
@@ -115,14 +115,23 @@ def temporal_window(x: Tensor, start: Tensor, padding: int) -> Tensor:
     return _frames_at(x, index)
 
 
-def mirror(x: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Left and right joints change places; coordinates stay (the published "spatial flip")."""
+def mirror(x: Tensor, pairs: Sequence[tuple[int, int]], flipped: Tensor | None = None) -> Tensor:
+    """Left and right joints change places; coordinates stay (the published "spatial flip").
+
+    Args:
+        x: (N, C, T, V, M).
+        pairs: of a left and a right joint.
+        flipped: bool (N,), in which sequences; in all when None.
+    """
     order = list(range(x.shape[3]))
     for left, right in pairs:
         order[left], order[right] = right, left
     v, m = x.shape[3:]
-    values = torch.arange(v * m, device=x.device).view(v, m)[order].flatten()  # within a frame, where they come from
-    return x.flatten(3).gather(3, values.expand(*x.shape[:3], -1)).view(x.shape)
+    place = torch.arange(v * m, device=x.device)
+    source = place.view(v, m)[order].flatten().expand(len(x), -1)  # within a frame, where its numbers come from
+    if flipped is not None:
+        source = torch.where(flipped[:, None], source, place)
+    return x.flatten(3).gather(3, source[:, None, None].expand(*x.shape[:3], -1)).view(x.shape)
 
 
 def reverse(x: Tensor) -> Tensor:
@@ -130,9 +139,12 @@ def reverse(x: Tensor) -> Tensor:
     return x.flip(2)
 
 
-def add_noise(x: Tensor, noise: Tensor, absent_bodies: bool = False) -> Tensor:
-    """x + noise; on bodies that are not there only on request (the published code does)."""
-    return x + noise if absent_bodies else torch.addcmul(x, noise, _each_joint(present(x), x))
+def add_noise(x: Tensor, noise: Tensor, absent_bodies: bool = False, applied: Tensor | None = None) -> Tensor:
+    """x + noise, in all sequences or where `applied` (N,); on absent bodies only on request (as published)."""
+    there = torch.ones_like(present(x)) if absent_bodies else present(x)
+    if applied is not None:
+        there = there & applied[:, None, None, None, None]
+    return torch.addcmul(x, noise, _each_joint(there, x))
 
 
 def blur(x: Tensor, sigma: Tensor, normalize: bool = False) -> Tensor:
@@ -155,7 +167,7 @@ def blur(x: Tensor, sigma: Tensor, normalize: bool = False) -> Tensor:
 
 
 def mask_axis(x: Tensor, axis: Tensor) -> Tensor:
-    """Sets coordinate axis[n] of sequence n to zero; axis (N,) in 0..C-1."""
+    """Sets coordinate axis[n] of sequence n to zero; axis (N,) in 0..C-1, or -1 for none."""
     keep = torch.arange(x.shape[1], device=x.device) != axis[:, None].to(x.device)
     return x * keep.to(x.dtype)[:, :, None, None, None]
 

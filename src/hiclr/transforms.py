@@ -50,6 +50,9 @@ class Transform(nn.Module, abc.ABC):
 
     def transform(self, x: Tensor, applied: Tensor, **params: Tensor) -> Tensor:
         """x changed by these parameters where `applied` (N,), x elsewhere."""
+        neutral = self.neutral(applied, params)
+        if neutral is not None:
+            return self.change(x, **neutral)
         changed = self.change(x, **params).to(x.dtype)
         if x.device.type == "cpu" and applied.all():  # on a GPU, to ask is to wait for it
             return changed
@@ -59,6 +62,10 @@ class Transform(nn.Module, abc.ABC):
     def draw(self, x: Tensor) -> Params:
         """The parameters of `change`, drawn for each sequence of x."""
         return {}
+
+    def neutral(self, applied: Tensor, params: Params) -> Params | None:
+        """The parameters, where not `applied` (N,) such as change nothing; None if a transform has none such."""
+        return None
 
     @abc.abstractmethod
     def change(self, x: Tensor, **params: Tensor) -> Tensor:
@@ -122,8 +129,11 @@ class SpatialFlip(Transform):
         super().__init__(p)
         self.pairs = as_skeleton(skeleton).mirror_pairs
 
+    def neutral(self, applied: Tensor, params: Params) -> Params | None:
+        return {"flipped": applied}
+
     def change(self, x: Tensor, **params: Tensor) -> Tensor:
-        return functional.mirror(x, self.pairs)
+        return functional.mirror(x, self.pairs, params["flipped"])
 
     def fitted(self, skeleton: Skeleton) -> Transform:
         return SpatialFlip(skeleton, self.p)
@@ -170,8 +180,11 @@ class GaussianNoise(Transform):
         drawn = _normal_on_cpu((len(rows), *x.shape[1:]), self.std, x.dtype)
         return params | {"noise": torch.zeros(x.shape, dtype=x.dtype).index_copy_(0, rows, drawn)}
 
+    def neutral(self, applied: Tensor, params: Params) -> Params | None:
+        return {**params, "applied": applied}
+
     def change(self, x: Tensor, **params: Tensor) -> Tensor:
-        return functional.add_noise(x, params["noise"], self.absent_bodies)
+        return functional.add_noise(x, params["noise"], self.absent_bodies, params["applied"])
 
 
 class GaussianBlur(Transform):
@@ -196,8 +209,14 @@ class GaussianBlur(Transform):
     def draw(self, x: Tensor) -> Params:
         return {"sigma": _uniform(x, self.low, self.high)}
 
+    def neutral(self, applied: Tensor, params: Params) -> Params | None:
+        return {"sigma": torch.where(applied, params["sigma"], _NO_BLUR)}
+
     def change(self, x: Tensor, **params: Tensor) -> Tensor:
         return functional.blur(x, params["sigma"], self.normalize)
+
+
+_NO_BLUR = 1e-3  # frames: all taps but the middle one are exactly 0
 
 
 class AxisMask(Transform):
@@ -208,6 +227,9 @@ class AxisMask(Transform):
 
     def draw(self, x: Tensor) -> Params:
         return {"axis": torch.randint(0, 3, (len(x),), device=x.device)}
+
+    def neutral(self, applied: Tensor, params: Params) -> Params | None:
+        return {"axis": torch.where(applied, params["axis"], -1)}
 
     def change(self, x: Tensor, **params: Tensor) -> Tensor:
         return functional.mask_axis(x, **params)
