@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli", "data.corpora", "data.prepare", "memory", "provenance"},
     "cli": {
         *("ablation", "benchmarks", "cli", "data", "distributed", "encoders", "evaluation", "functional", "fusion"),
-        *("memory", "methods", "plots", "provenance", "report", "skeleton", "transforms"),
+        *("memory", "methods", "model", "plots", "provenance", "report", "skeleton", "transforms"),
     },
     "ablation": {"methods", "skeleton", "transforms"},
     "benchmarks": {
@@ -48,13 +48,15 @@ ALLOWED: dict[str, set[str]] = {
     "transforms": {"functional", "skeleton"},
     "provenance": {"data.folder"},
     "encoders": {"distributed", "encoders", "functional", "skeleton"},
+    "model": {"card", "data.folder", "encoders", "functional", "provenance", "skeleton"},
+    "card": set(),
     "methods": {
         "data.module", "distributed", "encoders", "functional", "losses", "memory", "methods", "momentum",
         "provenance", "skeleton", "transforms",
     },
     "data": {"data", "functional", "skeleton"},
     "data.actors": set(),
-    "data.folder": {"skeleton"},
+    "data.folder": {"data.actors", "skeleton"},
     "data.recordings": {"data.recordings", "skeleton"},
     "data.corpora": {"data.corpora", "data.recordings", "data.synthetic", "skeleton"},
     "data.processes": set(),

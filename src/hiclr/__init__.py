@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from hiclr.data.prepare import prepare
     from hiclr.encoders.checkpoint import load_encoder
     from hiclr.encoders.official import load_official
+    from hiclr.model import Model, load_model
 
 # torch and Lightning take seconds to import: each name is fetched when it is first asked for
 _HOMES = {
+    "Model": "hiclr.model",
     "ablate": "hiclr.cli",
     "bench": "hiclr.cli",
     "demo": "hiclr.cli",
@@ -25,12 +27,14 @@ _HOMES = {
     "knn": "hiclr.cli",
     "linear": "hiclr.cli",
     "load_encoder": "hiclr.encoders.checkpoint",
+    "load_model": "hiclr.model",
     "load_official": "hiclr.encoders.official",
     "prepare": "hiclr.data.prepare",
     "pretrain": "hiclr.cli",
 }
 
 __all__ = [
+    "Model",
     "ablate",
     "bench",
     "demo",
@@ -40,6 +44,7 @@ __all__ = [
     "knn",
     "linear",
     "load_encoder",
+    "load_model",
     "load_official",
     "prepare",
     "pretrain",

@@ -37,11 +37,14 @@ class FeatureBank:
         rows = chosen.nonzero()[:, 0]
         return FeatureBank(tuple(self.names[row] for row in rows), self.features[rows], self.labels[rows])
 
+    def spread(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (D,) of every feature; of one that is constant but for rounding the deviation is 1."""
+        deviation, mean = torch.std_mean(self.features, 0)
+        return mean, torch.where(deviation > 1e-6 * mean.abs(), deviation, 1.0)
+
     def standardised(self, like: FeatureBank) -> FeatureBank:
         """The same bank with mean and deviation of every feature of `like` taken out."""
-        deviation, mean = torch.std_mean(like.features, 0)
-        # a feature that is constant but for rounding stays as it is
-        deviation = torch.where(deviation > 1e-6 * mean.abs(), deviation, 1.0)
+        mean, deviation = like.spread()
         return FeatureBank(self.names, (self.features - mean) / deviation, self.labels)
 
 
@@ -122,10 +125,12 @@ class ProbeResult:
     Args:
         scores: of the last epoch: the headline.
         top1_by_epoch: accuracy in per cent after some of the epochs, the last among them.
+        layer: (L, 1 + D) biases and weights after the last epoch.
     """
 
     scores: Scores
     top1_by_epoch: dict[int, float]
+    layer: Tensor
 
     @property
     def top1_best_on_test(self) -> float:
@@ -217,7 +222,7 @@ def linear_probe(
         if epoch % evaluate_every == 0 or epoch == epochs:
             scores = _score(layer, test)
             top1_by_epoch[epoch] = scores.top1
-    return ProbeResult(scores, top1_by_epoch)
+    return ProbeResult(scores, top1_by_epoch, layer.cpu())
 
 
 def _after_a_one(features: Tensor, device: torch.device | str) -> Tensor:

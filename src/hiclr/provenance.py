@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def describe_data(folder: PreparedFolder, benchmark: str | None) -> dict[str, An
         "source_hash": folder.about.get("source_hash"),
         "sequences": len(folder.samples),
         "benchmark": benchmark,
+        "preparation": asdict(folder.preparation),
     }
 
 

@@ -7,16 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from hiclr.cli.console import progress
 from hiclr.cli.launch import launch
-from hiclr.cli.results import features, report
+from hiclr.cli.results import features, fitted, report
 from hiclr.data.module import SkeletonData
 from hiclr.distributed import by_first
 from hiclr.encoders.checkpoint import load_encoder
+from hiclr.encoders.head import LinearHead
 from hiclr.evaluation import FeatureBank, average_precision, held_out, linear_probe, nearest_neighbours
 from hiclr.functional import Stream
 from hiclr.methods.machine import Accelerator, Machine
 from hiclr.methods.trainee import check_lr_drops
+from hiclr.model import Model
 
 
 def linear(
@@ -37,7 +41,8 @@ def linear(
 ) -> dict[str, Any]:
     """Trains a linear classifier on the frozen features: "linear evaluation", "unsupervised".
 
-    The features are computed once; the published schedule then runs on the cached matrix.
+    The features are computed once; the published schedule then runs on the cached matrix. Encoder and classifier are
+    saved as a model (`linear-<benchmark>-model`), which `hiclr predict` takes.
 
     Args:
         checkpoint: a run's folder, a `.ckpt` of it, or published weights (`.pt`).
@@ -71,7 +76,8 @@ def linear(
     machine = Machine(accelerator, devices, num_nodes)
     trained = load_encoder(checkpoint, stream)
     device = launch(machine)
-    train_bank, test_bank = features(trained, data, device)
+    encoder = fitted(trained, data, device)
+    train_bank, test_bank = features(trained, data, device, encoder)
     probe = partial(
         linear_probe,
         classes=data.folder.num_classes,
@@ -104,7 +110,22 @@ def linear(
         "validation": validation,
         "seed": seed,
     }
-    return report("linear", trained, data, out, figures, result.scores, settings, len(train_bank.labels), validated)
+    head = _head(result.layer, train_bank, data.folder.class_names, standardize)
+    shared = {f"linear top-1 on {data.benchmark}, last epoch, %": result.scores.top1}
+    model = Model(encoder, trained.stream, data.folder.preparation, head, trained.epochs, trained.run, shared)
+    return report(
+        "linear", trained, data, out, figures, result.scores, settings, len(train_bank.labels), validated, model
+    )
+
+
+def _head(layer: Tensor, bank: FeatureBank, class_names: Sequence[str], standardize: bool) -> LinearHead:
+    """The probe as a classifier of features as the encoder gives them."""
+    bias, weight = layer[:, 0], layer[:, 1:]
+    if standardize:
+        mean, deviation = bank.spread()
+        weight = weight / deviation
+        bias = bias - weight @ mean
+    return LinearHead(class_names, weight, bias)
 
 
 def _scaled(train: FeatureBank, test: FeatureBank, standardize: bool) -> tuple[FeatureBank, FeatureBank]:

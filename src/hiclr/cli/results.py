@@ -17,21 +17,31 @@ from hiclr.data.module import SkeletonData
 from hiclr.distributed import by_first, gathered, own_rows
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import LAST_CHECKPOINT, TrainedEncoder
+from hiclr.encoders.shared import WEIGHTS
 from hiclr.encoders.transfer import carried_over, estimate_statistics, graph_norms, graph_tensors, same_joints
 from hiclr.evaluation import FeatureBank, Scores, encode
 from hiclr.functional import Stream, to_stream
 from hiclr.memory import keep_freed
 from hiclr.methods.classifier import Classifier
+from hiclr.model import Model
 from hiclr.provenance import describe_data, file_hash, provenance, write_json
 
 SCORES, VALIDATION_SCORES = "scores", "validation-scores"
 
 
-def features(trained: TrainedEncoder, data: SkeletonData, device: torch.device) -> tuple[FeatureBank, FeatureBank]:
+def features(
+    trained: TrainedEncoder, data: SkeletonData, device: torch.device, encoder: Encoder | None = None
+) -> tuple[FeatureBank, FeatureBank]:
     """Features of the training and of the test side, by a trained encoder.
 
     Processes that work together encode a share each, and all of them get all features: the same that one process gets,
     as they share out whole batches.
+
+    Args:
+        trained: the encoder.
+        data: what is encoded.
+        device: where to compute.
+        encoder: `fitted` to the data, if that is done already.
 
     Raises:
         ValueError: if the encoder does not fit the data or has diverged, or no benchmark is chosen.
@@ -39,7 +49,7 @@ def features(trained: TrainedEncoder, data: SkeletonData, device: torch.device) 
     sides = {"train": data.train_rows, "test": data.test_rows}
     if device.type == "cpu":
         keep_freed()
-    encoder = fitted(trained, data, device)
+    encoder = encoder or fitted(trained, data, device)
     banks = []
     for side, rows in sides.items():
         own = _own_batches(rows, data.batch_size)
@@ -139,7 +149,7 @@ def result_folder(trained: TrainedEncoder, data: SkeletonData, out: Path | None)
     """
     path = trained.path
     folder = path.parent
-    if path.name != LAST_CHECKPOINT:
+    if path.name not in (LAST_CHECKPOINT, WEIGHTS):
         folder /= path.stem if path.suffix else f"{path.name}-results"
     if len(trained.streams) > 1:
         folder /= trained.stream
@@ -158,6 +168,7 @@ def report(
     settings: Mapping[str, Any],
     train_sequences: int,
     validation: Scores | None = None,
+    model: Model | None = None,
 ) -> dict[str, Any]:
     """Saves a result with all that repeats it, prints its figures, returns it.
 
@@ -171,6 +182,7 @@ def report(
         settings: of the protocol.
         train_sequences: how many were learnt from.
         validation: scores of a held-out share of the training side, for `ensemble` to choose weights by.
+        model: what `predict` can use, saved beside the result.
     """
     moved = transfer(trained, data)
     result = {
@@ -192,7 +204,15 @@ def report(
     }
     path = result_folder(trained, data, out) / f"{protocol}-{data.benchmark}.json"
     by_first(partial(save, result, path, {SCORES: scores} | ({VALIDATION_SCORES: validation} if validation else {})))
+    if model is not None:
+        by_first(partial(save_model, model, path.with_name(f"{path.stem}-model")))
     return result
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Writes a model folder and says where it is."""
+    model.save_pretrained(folder)
+    console.print(f"Model saved in {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def by_class(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hiclr.data.actors import Actors
 from hiclr.skeleton import Skeleton
 
 SCHEMA = 1
@@ -46,6 +47,23 @@ _FORM = _NEEDED | {  # of `about.json`, see `_fits`
 _AGAIN = "prepare it again with overwrite (--overwrite true)"
 
 Side = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to recordings before an encoder sees them; the defaults are the published ones.
+
+    Args:
+        frames: T, to which every sequence is resampled.
+        actors: which bodies are kept, see `hiclr.data.actors`.
+        bodies: M, how many are kept.
+        planar: nobody is turned to face the camera, as for poses without depth.
+    """
+
+    frames: int = 50
+    actors: Actors = "file order"
+    bodies: int = 2
+    planar: bool = False
 
 
 @dataclass(frozen=True, eq=False)  # neither arrays nor tables compare to one bool
@@ -105,6 +123,13 @@ class PreparedFolder:
     def benchmarks(self) -> tuple[str, ...]:
         """Names of the train/test columns."""
         return tuple(self.about["benchmarks"])
+
+    @property
+    def preparation(self) -> Preparation:
+        """What was done to the recordings."""
+        steps = [step["step"] for step in self.about.get("steps", [])]
+        planar = bool(steps) and "face camera" not in steps
+        return Preparation(self.about["frames"], self.about.get("actors", "file order"), self.about["bodies"], planar)
 
     def indices(self, benchmark: str, side: Side) -> NDArray[np.int64]:
         """Rows of one side of a benchmark, ascending.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from hiclr import functional
 from hiclr.data.about import Kept, Skipped, describe, samples_table, source_hash, source_times, summary
 from hiclr.data.actors import Actors, choose_actors, seen_bodies
 from hiclr.data.corpora.base import Corpus
-from hiclr.data.folder import PreparedFolder
+from hiclr.data.folder import Preparation, PreparedFolder
 from hiclr.data.processes import check_processes, spread
 from hiclr.data.recordings.base import FARTHEST, broken_frames
 from hiclr.data.writer import FolderWriter
@@ -165,6 +166,33 @@ def prepare_batch(x: Tensor, skeleton: Skeleton, frames: int = 50, planar: bool 
     x = functional.centre(x, skeleton.centre_joint)
     x = functional.resample(x, lengths, frames)
     return x if planar else functional.face_camera(x, skeleton.shoulder_pair)
+
+
+class PreparedBatch(NamedTuple):
+    """Some recordings of a corpus, prepared.
+
+    Args:
+        rows: of the corpus.
+        x: (N, 3, T, V, M).
+        skipped: what lay between them and cannot be used, and why.
+    """
+
+    rows: list[int]
+    x: Tensor
+    skipped: list[Skipped]
+
+
+def prepared_batches(corpus: Corpus, preparation: Preparation, batch_size: int = CHUNK) -> Iterator[PreparedBatch]:
+    """Prepares recordings in memory, as `prepare` does on disk, a batch at a time.
+
+    Raises:
+        OSError: a raw file is gone or cannot be read.
+    """
+    wanted = replace(corpus, bodies=preparation.bodies, planar=preparation.planar)
+    for first in range(0, len(corpus.samples), batch_size):
+        rows = range(first, min(first + batch_size, len(corpus.samples)))
+        sequences, kept, skipped = _prepare_rows(wanted, rows, preparation.frames, preparation.actors)
+        yield PreparedBatch([facts.row for facts in kept], torch.from_numpy(sequences), skipped)
 
 
 def _prepare_rows(

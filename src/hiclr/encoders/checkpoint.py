@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from typing import Any
 from torch import Tensor
 
 from hiclr.encoders.base import Encoder
+from hiclr.encoders.head import LinearHead
 from hiclr.encoders.official import encoder_from_published, read_safely
+from hiclr.encoders.shared import WEIGHTS, is_model_folder, read_config, read_tensors
 from hiclr.functional import Stream
 
 LAST_CHECKPOINT = "last.ckpt"
@@ -32,6 +34,7 @@ class TrainedEncoder:
         streams: of all encoders in the file.
         epochs: how many epochs it was trained; None for published weights.
         run: the settings of the run; empty for published weights.
+        head: the classifier on it, if the file holds one.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class TrainedEncoder:
     streams: tuple[Stream, ...]
     epochs: int | None
     run: Mapping[str, Any]
+    head: LinearHead | None = None
 
 
 def describe(encoder: Encoder, weights: Mapping[Stream, str]) -> dict[str, Any]:
@@ -75,12 +79,12 @@ def checkpoint_path(path: Path | str) -> Path:
 
 
 def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncoder:
-    """The query encoder of a checkpoint of ours, of a run's folder, or of published weights.
+    """The query encoder of a checkpoint of ours, of a run's folder, of a model folder, or of published weights.
 
     Only tensors and plain containers are read: nothing in the file is run.
 
     Args:
-        path: a `.ckpt`, a run's folder, or a published `.pt`.
+        path: a `.ckpt`, a run's folder, a model folder, or a published `.pt`.
         stream: what published weights were trained on (such files do not say; joint when None). Our own
             checkpoints know theirs; one that holds several encoders needs to be told which.
 
@@ -88,6 +92,8 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
         FileNotFoundError: if there is no such file.
         ValueError: if the file holds no encoder, or none of this stream.
     """
+    if is_model_folder(Path(path)):
+        return _from_model_folder(Path(path), stream)
     file = checkpoint_path(path)
     content = read_safely(file)
     if CHECKPOINT_KEY not in content:
@@ -99,12 +105,40 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
         raise ValueError(f"{file} does not say its {' and '.join(lost)}: it was written by another version of hiclr")
     weights: Mapping[Stream, str] = known["weights"]
     stream = _choose(stream, tuple(weights), file)
-    encoder = _build(known["encoder"])
+    state = content.get("state_dict", {})
+    encoder = _with_weights(known["encoder"], _below(weights[stream], state), file)
+    head = _head(known.get("class_names"), _below("classifier.", state), file)
+    return TrainedEncoder(file, encoder, stream, tuple(weights), known["epochs"], known["run"], head)
+
+
+def _from_model_folder(folder: Path, stream: Stream | None) -> TrainedEncoder:
+    config, tensors = read_config(folder), read_tensors(folder)
+    file = folder / WEIGHTS
+    stream = _choose(stream, (config["stream"],), file)
+    encoder = _with_weights(config["encoder"], _below("encoder.", tensors), file)
+    said = config.get("head") or {}
+    head = _head(said.get("class_names"), _below("head.", tensors), file, normalized=bool(said.get("normalized")))
+    return TrainedEncoder(file, encoder, stream, (stream,), config.get("epochs"), config["run"], head)
+
+
+def _with_weights(description: Mapping[str, Any], state: Mapping[str, Tensor], file: Path) -> Encoder:
+    encoder = _build(description, file)
     try:
-        encoder.load_state_dict(_below(weights[stream], content.get("state_dict", {})))
+        encoder.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{file}: its weights do not fit the encoder it describes: {error}") from None
-    return TrainedEncoder(file, encoder.eval(), stream, tuple(weights), known["epochs"], known["run"])
+    return encoder.eval()
+
+
+def _head(
+    class_names: Sequence[str] | None, state: Mapping[str, Tensor], file: Path, normalized: bool = False
+) -> LinearHead | None:
+    if class_names is None:
+        return None
+    try:
+        return LinearHead(class_names, state["weight"], state["bias"], normalized)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file}: its classifier is not whole ({error})") from None
 
 
 def _choose(stream: Stream | None, streams: tuple[Stream, ...], file: Path) -> Stream:
@@ -121,8 +155,8 @@ def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def _build(description: Mapping[str, Any]) -> Encoder:
-    class_path = description["class_path"]
+def _build(description: Mapping[str, Any], file: Path) -> Encoder:
+    class_path, settings = str(description.get("class_path")), description.get("init_args")
     module, _, name = class_path.rpartition(".")
     if module.startswith("hiclr.encoders."):
         with contextlib.suppress(ModuleNotFoundError):
@@ -131,5 +165,8 @@ def _build(description: Mapping[str, Any]) -> Encoder:
     kind = getattr(sys.modules.get(module), name, None)
     if not (isinstance(kind, type) and issubclass(kind, Encoder)) or inspect.isabstract(kind):
         raise ValueError(f"{class_path} is no hiclr Encoder, or its module was not imported before")
-    encoder: Encoder = kind(**description["init_args"])
+    try:
+        encoder: Encoder = kind(**(settings or {}))
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"{file}: no {name} can be built as it says ({error})") from None
     return encoder

@@ -99,10 +99,15 @@ NO_FILES = "no files, or links that lead nowhere"
 def files_below(root: Path | str) -> Iterator[Found]:
     """What lies at and below a folder, in any order; a folder that links lead to again is looked at once.
 
+    A file is all that lies at its path.
+
     Raises:
         FileNotFoundError: there is no such folder.
     """
     root = Path(root)
+    if root.is_file():
+        yield Found(os.fspath(root), True)
+        return
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}")
     folders, visited = deque([os.fspath(root)]), set()

@@ -50,7 +50,7 @@ def clips(
     The forms of clips and table: docs/how-to.md.
 
     Args:
-        raw: the folder; in subfolders a clip is called walk/01.
+        raw: the folder, in whose subfolders a clip is called walk/01; or one clip.
         table: `.csv` with the columns name, label and, if known, subject, camera (or view), setup, further ones, and
             columns of train and test, one a benchmark. Without it clips have no label and serve pre-training alone.
         skeleton: a known layout (ntu25, kinect20, coco17, openpose18, mediapipe33, h36m17) or a `.yaml` file of joints
@@ -89,7 +89,7 @@ def clips(
         *_about_columns(unused),
     )
     return Corpus(
-        name=root.resolve().name,
+        name=root.resolve().name if root.is_dir() else root.stem,
         skeleton=layout,
         class_names=listing.class_names,
         benchmarks=listing.benchmarks,
@@ -126,7 +126,7 @@ def _scan(root: Path, table: Path | None) -> tuple[dict[str, Path], list[str]]:
     no_files: list[str] = []
     for entry in files_below(root):
         path = Path(entry.path)
-        inside = path.relative_to(root)
+        inside = path.relative_to(root if root.is_dir() else root.parent)
         if _is_hidden(path, inside) or path.suffix.lower() not in CLIP_SUFFIXES or _same(path, table):
             continue
         name = _clip_name(inside.as_posix())

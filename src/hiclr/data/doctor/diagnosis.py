@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hiclr.data.doctor.findings import Checkup, Finding, Severity
-from hiclr.data.doctor.recognise import PREPARED
+from hiclr.data.opening import PREPARED
 
 SCHEMA = 1
 _ORDER: tuple[Severity, ...] = ("spoils", "look", "fine")

@@ -9,8 +9,8 @@ from typing import Any
 from hiclr.data.doctor.diagnosis import Diagnosis
 from hiclr.data.doctor.facts import all_facts
 from hiclr.data.doctor.findings import Checkup, about_recordings
-from hiclr.data.doctor.recognise import PREPARED, opener, recognise, table_of
 from hiclr.data.doctor.splits import about_corpus
+from hiclr.data.opening import PREPARED, opener, recognise, with_table
 
 
 def examine(
@@ -38,11 +38,10 @@ def examine(
     """
     path, options = Path(path), dict(options or {})
     kind = kind or recognise(path)
-    if kind == "clips" and "table" not in options and (table := table_of(path)):
-        options["table"] = table
-    open_corpus = opener(kind, options)
+    open_kind = opener(kind, options)
+    options = with_table(kind, path, options)
     try:
-        corpus = open_corpus(path, **options)
+        corpus = open_kind(path, **options)
     except ValueError as error:
         return Diagnosis.unopened(path, kind, str(error))
     checkup = Checkup(path, kind, corpus, all_facts(corpus, kind == PREPARED, processes, progress), options)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hiclr.data.corpora.base import Corpus
-from hiclr.data.doctor.recognise import PREPARED
+from hiclr.data.opening import PREPARED
 from hiclr.data.recordings.base import FARTHEST
 
 Severity = Literal["spoils", "look", "fine"]

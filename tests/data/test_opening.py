@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hiclr.data import corpora
-from hiclr.data.doctor.recognise import opener, recognise, table_of
+from hiclr.data.opening import opener, recognise, table_of
 from writers import SMALL
 from writers.ntu import write_person
 from writers.prepared import SEQUENCES, write_prepared

@@ -39,7 +39,7 @@ def _some_of_ntu120_alone(names: Names) -> bool:
     return any(numbers and (numbers.setup > 17 or numbers.action > 60) for numbers in parsed)
 
 
-# the first whose rule holds
+# the first whose rule holds; of a file alone its name
 FOLDERS: dict[str, Callable[[Names], bool]] = {
     PREPARED: lambda names: ABOUT in names or SEQUENCES in names,
     "synthetic": _some(re.compile(re.escape(MARKER))),
@@ -58,8 +58,27 @@ ARCHIVES: dict[str, Callable[[Names], bool]] = {
 _PICKLES = (".pkl", ".pickle")
 _READABLE = (
     "a folder that `hiclr prepare` made, of NTU .skeleton files, of PKU-MMD .txt, NW-UCLA .json or UTD-MHAD .mat "
-    "files or of .npy or .csv clips; or one .npz (ragged or CTR-GCN) or .pkl (PYSKL)"
+    "files or of .npy or .csv clips, or one such file; or one .npz (ragged or CTR-GCN) or .pkl (PYSKL)"
 )
+
+
+def open_corpus(path: Path | str, kind: str | None = None, options: Mapping[str, Any] | None = None) -> Corpus:
+    """Opens raw or prepared data of any kind.
+
+    Args:
+        path: a folder or file of any kind that `hiclr prepare` reads, a single clip or recording, or a prepared folder
+            (whose sequences are recordings like others then).
+        kind: what to take it for: "prepared", "synthetic" or a verb of `hiclr prepare`; recognised when None.
+        options: further arguments of that verb's corpus function. A table of clips (a CSV with the columns name and
+            label, in the folder or beside it) is found when there is only one.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: nothing there is known, an option is not one of that kind, or the data cannot be opened.
+    """
+    path, options = Path(path), dict(options or {})
+    kind = kind or recognise(path)
+    return opener(kind, options)(path, **with_table(kind, path, options))
 
 
 def recognise(path: Path) -> str:
@@ -108,6 +127,12 @@ def opener(kind: str, options: Mapping[str, Any]) -> Callable[..., Corpus]:
     return function
 
 
+def with_table(kind: str, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a kind, with the table of clips that was found."""
+    table = table_of(path) if kind == "clips" and "table" not in options and path.is_dir() else None
+    return {**options, **({} if table is None else {"table": table})}
+
+
 def table_of(path: Path) -> Path | None:
     """The table of a folder of clips: the CSV in it or beside it whose header names `name` and `label`.
 
@@ -128,7 +153,8 @@ def _kind_of_file(path: Path) -> str | None:
     if path.suffix in _PICKLES:
         return "pyskl"
     if path.suffix != ".npz":
-        return None
+        rules = {kind: holds for kind, holds in FOLDERS.items() if kind != PREPARED}
+        return next((kind for kind, holds in rules.items() if holds([path.name])), None)
     try:
         with zipfile.ZipFile(path) as archive:
             keys = {name.removesuffix(".npy") for name in archive.namelist()}
@@ -146,7 +172,6 @@ def _prepared(root: Path) -> Corpus:
         return Recording(str(names.iloc[row]), np.ascontiguousarray(folder.sequences[row].transpose(1, 3, 2, 0)))
 
     dirty, notes = about.get("dirty", []), about.get("notes", [])
-    steps = [step["step"] for step in about.get("steps", [])]
     return Corpus(
         name=str(about["corpus"]),
         skeleton=folder.skeleton,
@@ -158,7 +183,7 @@ def _prepared(root: Path) -> Corpus:
         files=(folder.root / SEQUENCES,),
         fingerprint=str(about.get("source_hash", "")),
         synthetic=bool(about.get("synthetic", False)),
-        planar=bool(steps) and "face camera" not in steps,
+        planar=folder.preparation.planar,
         published={benchmark: (sides[0], sides[1]) for benchmark, sides in about.get("published", {}).items()},
         notes=(*(f"{one['what']} in {one['sequences']} of the sequences: {one['done']}" for one in dirty), *notes),
         meta={"skipped": about.get("skipped", []), **about.get("source", {})},
