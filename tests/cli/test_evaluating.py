@@ -23,6 +23,7 @@ from hiclr.data.folder import PreparedFolder
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.checkpoint import TrainedEncoder, load_encoder
 from hiclr.evaluation import Scores, linear_probe
+from hiclr.model import load_model
 
 SMALL = "--data.root mine --data.batch_size 16"
 TINY = "--method.encoder.width 2 --method.queue_size 32 --max_epochs 0"
@@ -70,6 +71,18 @@ def test_validation_changes_nothing_of_the_result(here: Path, tmp_path: Path) ->
     assert validated["top1_by_epoch"] == without["top1_by_epoch"]
     assert "validation_top1" not in without
     assert not (tmp_path / "without" / "linear-xsub-validation-scores.npz").exists()
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_the_model_that_is_left_scores_like_the_probe(here: Path, tmp_path: Path, standardize: bool) -> None:
+    linear(Path("run"), SkeletonData("mine"), out=tmp_path, epochs=3, standardize=standardize)
+    model, folder = load_model(tmp_path / "linear-xsub-model"), PreparedFolder.open("mine")
+    assert model.preparation == folder.preparation
+    assert model.class_names == folder.class_names
+    scores = Scores.load(tmp_path / "linear-xsub-scores.npz")
+    with torch.no_grad():
+        probabilities = model.probabilities(model(torch.from_numpy(folder.sequences[folder.indices("xsub", "test")])))
+    torch.testing.assert_close(probabilities, scores.scores.softmax(1), rtol=1e-4, atol=1e-5)
 
 
 def test_validation_scores_are_of_a_share_of_the_training_side(here: Path, tmp_path: Path) -> None:

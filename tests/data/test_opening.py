@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hiclr.data import corpora
-from hiclr.data.opening import opener, recognise, table_of
+from hiclr.data.opening import open_corpus, opener, recognise, table_of
 from writers import SMALL
 from writers.ntu import write_person
 from writers.prepared import SEQUENCES, write_prepared
@@ -56,6 +56,21 @@ def test_folders(tmp_path: Path, names: tuple[str, ...], kind: str) -> None:
 def test_archives(tmp_path: Path, keys: tuple[str, ...], kind: str) -> None:
     np.savez(tmp_path / "mine.npz", **{key: np.zeros(1) for key in keys})
     assert recognise(tmp_path / "mine.npz") == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("walk 1.npy", "clips"),
+        ("walk.CSV", "clips"),
+        ("S001C001P001R001A001.skeleton", "ntu60"),
+        ("S018C001P001R001A061.skeleton", "ntu120"),
+        ("a01_s01_e00_v01.json", "nwucla"),
+        ("a1_s1_t1_skeleton.mat", "utdmhad"),
+    ],
+)
+def test_a_single_recording_is_of_its_corpus(tmp_path: Path, name: str, kind: str) -> None:
+    assert recognise(folder_of(tmp_path, name) / name) == kind
 
 
 def test_pickles_are_not_opened(tmp_path: Path) -> None:
@@ -109,6 +124,24 @@ def test_a_prepared_folder_is_a_corpus(tmp_path: Path) -> None:
         assert recording.name == name
         for t, v in ((0, 0), (3, 19), (2, 7)):
             assert recording.frames[t, 0, v].tolist() == SEQUENCES[row, :, t, v, 0].tolist()
+
+
+@pytest.mark.parametrize("kind", ["clips", "ntu60", "nwucla", "utdmhad"])
+def test_a_single_recording_opens_like_the_one_in_its_folder(kind: str, tmp_path: Path) -> None:
+    whole = open_corpus(Path(SMALL[kind](tmp_path)["raw"]))
+    alone = open_corpus(Path(whole.files[1]))  # row by row
+    assert alone.skeleton == whole.skeleton
+    assert len(alone.samples) == 1
+    assert np.array_equal(alone.read(0).frames, whole.read(1).frames)
+
+
+def test_a_table_of_clips_is_found(tmp_path: Path) -> None:
+    raw = Path(SMALL["clips"](tmp_path)["raw"])
+    table = table_of(raw)
+    assert table is not None
+    told = open_corpus(raw, "clips", {"table": table})
+    assert open_corpus(raw).samples.equals(told.samples)
+    assert len(told.class_names) > 1
 
 
 def test_options_are_the_corpus_own(tmp_path: Path) -> None:
