@@ -25,6 +25,7 @@ from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, load_enco
 from hiclr.encoders.transfer import carried_over
 from hiclr.evaluation import Scores
 from hiclr.methods.classifier import Classifier
+from hiclr.model import load_model
 from hiclr.skeleton import SKELETONS
 from writers.learnable import LABELS, learnable_frames, write_learnable
 
@@ -126,16 +127,13 @@ def test_files_and_figures(here: Path) -> None:
 
 
 def test_the_checkpoint_gives_the_encoder_and_the_scores_back(here: Path) -> None:
-    content = checkpoint("run/finetune")
-    assert content[CHECKPOINT_KEY]["class_names"] == ["wave", "squat", "jump"]
     trained = load_encoder("run/finetune")
     assert (trained.stream, trained.epochs) == ("joint", 6) and trained.run["pretraining"]["seed"] == 0
-    network = Classifier(trained.encoder, trained.stream, content[CHECKPOINT_KEY]["class_names"])
-    network.load_state_dict(content["state_dict"])
-    data = SkeletonData("mine")
+    model, data = load_model("run/finetune"), SkeletonData("mine")
+    assert model.class_names == ("wave", "squat", "jump") and model.preparation == data.folder.preparation
     with torch.no_grad():
-        again = network.eval()(torch.cat(list(data.batches(data.test_rows))))
-    torch.testing.assert_close(again, scores("run/finetune").scores, rtol=1e-4, atol=1e-5)
+        again = model.probabilities(model(torch.cat(list(data.batches(data.test_rows)))))
+    torch.testing.assert_close(again, scores("run/finetune").scores.softmax(1), rtol=1e-4, atol=1e-5)
     assert scores("run/finetune").labels.tolist() == LABELS[36:].tolist()
     before = load_encoder("run").encoder.state_dict()
     assert not torch.equal(trained.encoder.state_dict()["blocks.3.graph.weight"], before["blocks.3.graph.weight"])
