@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+_in_use: list[Browser] = []  # once for each open page: Playwright starts only once at a time
 
 
 @contextmanager
@@ -24,26 +26,38 @@ def open_page(path: Path, width: int = 1280, height: int = 900, reduced_motion: 
         height: of the window.
         reduced_motion: whether the person has asked their system for less motion.
     """
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine (Debian: apt install chromium)")
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+
+    def look(request: Request) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            complaints.append(f"fetches {request.url}")
+
+    with _browser() as browser:
+        page = browser.new_page(
+            viewport={"width": width, "height": height}, reduced_motion="reduce" if reduced_motion else "no-preference"
+        )
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", look)
         try:
-            page = browser.new_page(
-                viewport={"width": width, "height": height},
-                reduced_motion="reduce" if reduced_motion else "no-preference",
-            )
-            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on(
-                "request",
-                lambda request: (
-                    None if request.url.startswith(("file:", "data:", "blob:")) else complaints.append(request.url)
-                ),
-            )
             page.goto(path.resolve().as_uri())
             yield page
-            assert not complaints, complaints
         finally:
-            browser.close()
+            page.close()
+        assert not complaints, complaints
+
+
+@contextmanager
+def _browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine (Debian: apt install chromium)")
+    with ExitStack() as stack:
+        if _in_use:
+            _in_use.append(_in_use[0])
+        else:
+            playwright = stack.enter_context(sync_playwright())
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+            stack.callback(browser.close)
+            _in_use.append(browser)
+        stack.callback(_in_use.pop)
+        yield _in_use[0]

@@ -1,9 +1,8 @@
-"""The command line as a new user meets it: help, failures in one sentence, the README's commands."""
+"""The command line as a new user meets it: help, failures in one sentence, options, the whole road."""
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
 import subprocess
@@ -14,18 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands import run
 from hiclr import cli
 from hiclr.__main__ import main
 from hiclr.cli import showing
 from hiclr.data import corpora
 from hiclr.data.folder import PreparedFolder
-from hiclr.data.synthetic import MARKER, synthesise
 from hiclr.methods.hiclr import HiCLR
-from hiclr.skeleton import SKELETONS, as_skeleton
+from hiclr.skeleton import SKELETONS
 from writers.clips import write_csv_clip, write_table
 from writers.learnable import LABELS, learnable_frames, write_learnable
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -109,127 +106,7 @@ def test_weights_of_another_skeleton_are_carried_over(
     assert f"{transfer['carried_over']} carried over" in " ".join(capsys.readouterr().err.split())
 
 
-# --- what the documents say -----------------------------------------------------------------------
-
-
-def commands(document: str) -> list[str]:
-    lines = re.findall(r"^hiclr .*$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
-    return [line for line in lines if "released_model" not in line]
-
-
-SHORTER = {
-    "pretrain": "--max_epochs 1 --data.batch_size 16 --method.encoder.width 2 --method.queue_size 32",
-    "linear": "--epochs 2",
-    "knn": "--k [1,3]",
-    "finetune": "--max_epochs 1",
-    "ablate": "--max_epochs 1 --data.batch_size 16 --method.encoder.width 2 --rows [SkeletonCLR] --seeds 0",
-}
-
-
-def run(command: str) -> None:
-    words = shlex.split(command.replace("recipes/", f"{ROOT}/recipes/"))[1:]
-    main(words + shlex.split(SHORTER.get(words[0], "")))
-
-
-def write_ntu60() -> None:
-    synthesise("nturgbd_skeletons", subjects=4, repetitions=1, classes=["drink", "wave", "kick"])
-    Path("nturgbd_skeletons", MARKER).unlink()  # from here on they pass for recorded ones
-
-
-def test_readme_commands_run(here: Path) -> None:
-    write_ntu60()
-    said = commands("README.md")
-    assert len(said) == 10
-    for command in said:
-        run(command)
-    for run_folder in ("runs/mine", "runs/ntu60"):
-        result = json.loads(Path(run_folder, "linear-xsub.json").read_text(encoding="utf-8"))
-        assert {"top1_last_epoch", "top1_best_on_test", "git_revision", "versions", "options"} <= set(result)
-        assert result["pretraining"]["seed"] == 0 and result["checkpoint"]["epochs"] == 1
-    assert json.loads(Path("runs/mine/knn-xsub.json").read_text(encoding="utf-8"))["settings"]["k"] == [1, 3]
-
-
-def test_readme_python_runs(here: Path) -> None:
-    main(["prepare", "npz", "mine.npz", "data/mine"])
-    block = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[0]
-    scope: dict[str, object] = {}
-    exec(block.replace("max_epochs=60", "max_epochs=1"), scope)
-    assert Path(str(scope["run"]), "linear-xsub.json").is_file()
-
-
-def how_to_yaml(what: str) -> str:
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8"), re.DOTALL)
-    return next(block for block in blocks if what in block)
-
-
-def test_own_skeleton_of_the_how_to_is_read(here: Path) -> None:
-    Path("mine.yaml").write_text(how_to_yaml("joints:"), encoding="utf-8")
-    skeleton = as_skeleton("mine.yaml")
-    assert (skeleton.num_joints, skeleton.joint_names[skeleton.centre_joint]) == (5, "chest")
-
-
-def test_commands_of_the_how_to_for_own_clips_run(here: Path) -> None:
-    said = commands("docs/how-to.md")[:4]
-    assert [command.split()[1] for command in said] == ["doctor", "prepare", "pretrain", "linear"]
-    for command in said:
-        run(command)
-    assert Path("runs/mine/linear-xsub.json").is_file()
-
-
-def section(title: str) -> list[str]:
-    text = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
-    return re.findall(r"^hiclr .*$", text, re.MULTILINE)
-
-
-def test_arrangements_of_the_how_to_run(here: Path) -> None:
-    write_ntu60()
-    main(["prepare", "ntu60", "nturgbd_skeletons", "data/ntu60", "--frames", "16"])
-    said = section("Choose the augmentations")
-    assert len(said) == 7
-    for i, command in enumerate(said):
-        run(f"{command} --out runs/{i}")
-    steps = [json.loads(Path(f"runs/{i}/run.json").read_text(encoding="utf-8"))["learner"] for i in range(7)]
-    assert [len(learner["arrangement"]) for learner in steps] == [1, 2, 3, 3, 3, 4, 4]
-    assert [learner["consistency_weight"] for learner in steps[1:]] == [1.0, 0.5, 0.5, 0.5, 1.0, 1.0]
-
-
-def test_protocols_of_the_how_to_run(here: Path) -> None:
-    write_ntu60()
-    main(["prepare", "ntu60", "nturgbd_skeletons", "data/ntu60", "--frames", "16"])
-    run("hiclr pretrain --data.root data/ntu60 --out runs/ntu60")
-    for title in ("Train the other streams and fuse them", "Learn from few labels, or all of them"):
-        for command in section(title):
-            run(command)
-    for result in ("ensemble/ensemble-xsub", "ensemble/ensemble-published-protocol-xsub", "ntu60-chosen/ensemble-xsub"):
-        assert Path(f"runs/{result}.json").is_file()
-    for name in ("finetune", "finetune-10pct", "finetune-10pct-scratch"):
-        assert Path(f"runs/ntu60/{name}/finetune-xsub.json").is_file()
-
-
-def test_comparisons_of_the_how_to_run(here: Path) -> None:
-    main(["prepare", "npz", "mine.npz", "data/mine"])
-    for command in section("Compare methods"):
-        run(command)
-    assert Path("runs/ablate-mine-xsub/arrangements.md").is_file()
-
-
-def test_commands_of_the_data_page_run(here: Path) -> None:
-    synthesise("nturgbd_skeletons", subjects=2, repetitions=1, classes=["drink", "wave"])
-    Path("nturgbd_skeletons", MARKER).unlink()
-    main(["prepare", "ntu60", "nturgbd_skeletons", "data/ntu60"])
-    raw, prepared, clips = commands("docs/data.md")
-    for command in (raw, prepared):  # a part of a published corpus
-        with pytest.raises(SystemExit) as stopped:
-            run(command)
-        assert stopped.value.code == 1
-    run(clips)
-    assert {"schema", "findings", "counts", "next"} <= set(json.loads(Path("ntu60.json").read_text(encoding="utf-8")))
-
-
-def test_python_of_the_data_page_runs(here: Path) -> None:
-    block = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(encoding="utf-8"), re.DOTALL)[0]
-    exec(block, {})
-    assert PreparedFolder.open("data/mine").sequences.shape == (48, 3, 50, 20, 1)
+# --- doctor and options ----------------------------------------------------------------------------
 
 
 def test_doctor_ends_with_1_when_a_result_would_be_spoilt(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,16 +127,6 @@ def test_dashes_in_options_are_underscores(here: Path) -> None:
         words = [option, "subject"] if option == "--split-by" else [option]
         main(["prepare", "clips", "recordings", "data/mine", "--table", "clips.csv", *words])
     assert PreparedFolder.open("data/mine").benchmarks == ("xsub",)
-
-
-def test_own_arrangement_of_the_how_to_runs(here: Path) -> None:
-    main(["prepare", "npz", "mine.npz", "data/mine"])
-    Path("my.yaml").write_text(how_to_yaml("method:"), encoding="utf-8")
-    run("hiclr pretrain --config my.yaml --data.root data/mine")
-    options = json.loads(next(here.glob("runs/*/run.json")).read_text(encoding="utf-8"))["options"]
-    assert [part["class_path"] for part in options["method"]["init_args"]["arrangement"][2]] == [
-        "hiclr.transforms.RandomMask"
-    ]
 
 
 # --- the whole road -------------------------------------------------------------------------------

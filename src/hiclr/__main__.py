@@ -20,6 +20,8 @@ from hiclr.memory import use_huge_pages
 
 _HELP = ("-h", "--help")
 _WITH_POSITIONALS = ("prepare", "doctor")
+# what stands before their options is their first one: `hiclr video a.mp4 b.mp4`
+_WORDS_FIRST = ("report", "video", "view")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,6 +68,8 @@ def _run(verb: str, arguments: list[str]) -> None:
         positional = verb.split()[0] in _WITH_POSITIONALS
         parser.add_function_arguments(call, as_group=False, as_positional=positional, skip={"corpus"})
     arguments = [_underscored(argument) for argument in arguments]
+    if verb in _WORDS_FIRST and arguments and not arguments[0].startswith("-"):
+        arguments = [f"--{next(iter(signature(calls[0]).parameters))}", *arguments]
     try:
         options = parser.parse_args(arguments if verb.split()[0] in _WITH_POSITIONALS else _gathered(arguments, calls))
     except ArgumentError as error:

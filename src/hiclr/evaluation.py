@@ -17,6 +17,8 @@ from torch.nn.functional import normalize
 # similarities held at a time: 64 MiB of float32, however large the training side is
 _BLOCK = 2**24
 
+SCORES, VALIDATION_SCORES = "scores", "validation-scores"  # kinds of files beside a result
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureBank:
@@ -116,6 +118,11 @@ def _wrong_with(names: NDArray[Any], labels: NDArray[Any], scores: NDArray[Any])
     if not np.isfinite(scores).all():
         return "scores that are no finite numbers"
     return "sequences of the same name" if len(np.unique(names)) < len(names) else None
+
+
+def scores_path(result: Path, kind: str = SCORES) -> Path:
+    """Where the scores of a result lie."""
+    return result.with_name(f"{result.stem}-{kind}.npz")
 
 
 @dataclass(frozen=True, eq=False)

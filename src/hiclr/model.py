@@ -6,21 +6,40 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, get_args
 
+import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from hiclr.card import model_card
+from hiclr.data.actors import Actors
 from hiclr.data.folder import Preparation
+from hiclr.data.prepare import MOST_FRAMES
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import describe, load_encoder
 from hiclr.encoders.head import LinearHead
-from hiclr.encoders.shared import CARD, CONFIG, FORMAT, WEIGHTS, is_model_folder, read_config
+from hiclr.encoders.shared import (
+    CARD,
+    CONFIG,
+    FORMAT,
+    WEIGHTS,
+    check_precision,
+    digest,
+    hub_folder,
+    is_model_folder,
+    local_path,
+    read_config,
+    without_paths,
+)
 from hiclr.encoders.transfer import same_joints
 from hiclr.functional import Stream, to_stream
+from hiclr.hub import is_hub_name, push
 from hiclr.provenance import write_whole
 from hiclr.skeleton import Skeleton
+
+MOST_BODIES = 100  # of a preparation: a file could ask for any number
 
 
 class Model(nn.Module):
@@ -34,6 +53,9 @@ class Model(nn.Module):
         epochs: how long the encoder was trained; None for published weights.
         run: the settings of its training; empty for published weights.
         figures: what was measured, by name, for the model card.
+
+    Raises:
+        ValueError: the head takes features of another size.
     """
 
     def __init__(
@@ -47,6 +69,10 @@ class Model(nn.Module):
         figures: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        if head is not None and head.weight.shape[1] != encoder.feature_dim:
+            raise ValueError(
+                f"the classifier takes features of size {head.weight.shape[1]}, the encoder's are {encoder.feature_dim}"
+            )
         self.encoder = encoder
         self.stream: Stream = stream
         self.preparation = preparation or Preparation()
@@ -101,40 +127,78 @@ class Model(nn.Module):
             )
         return self.head
 
-    def save_pretrained(self, folder: Path | str) -> Path:
+    @staticmethod
+    def from_pretrained(name: Path | str, revision: str | None = None, token: str | None = None) -> Model:
+        """The model in a folder, or on the Hugging Face Hub.
+
+        Args:
+            name: a folder that `save_pretrained` wrote, or whatever else `load_model` reads; if there is none of this
+                name, a model on the Hub, `owner/name`. One that was fetched before is found without a network.
+            revision: of a model on the Hub: a branch, a tag or a commit. The newest when None.
+            token: for private models; what `hf auth login` or `HF_TOKEN` says when None.
+
+        Raises:
+            FileNotFoundError: there is no such folder or model, or the Hub cannot be reached.
+            ValueError: it is no model of hiclr, or damaged.
+        """
+        return load_model(hub_folder(str(name), revision, token) if is_hub_name(name) else name)
+
+    def save_pretrained(self, folder: Path | str, name: str | None = None) -> Path:
         """Writes a model folder: `config.json`, `model.safetensors` and a model card, `README.md`.
 
         Args:
-            folder: a new one, or one that holds a model already, which is replaced.
+            folder: a new one, or one that holds a model already, which is replaced, its card too.
+            name: what the card calls it, as in `owner/name`; the folder when None.
 
         Returns:
             The folder.
 
         Raises:
-            ValueError: the folder holds something else.
+            ValueError: the folder holds something else, or the weights are not in float32.
         """
         folder = Path(folder)
         _check_free(folder)
+        check_precision(self.state_dict(), "the model")
+        weights = save({name: _on_cpu(tensor) for name, tensor in self.state_dict().items()})
+        config = json.dumps(self._config(weights), indent=2, ensure_ascii=False, default=str) + "\n"
+        card = model_card(self, name or folder.name)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).unlink(missing_ok=True)  # written last: a folder without it is unfinished
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        write_whole(folder / WEIGHTS, lambda file: file.write_bytes(save(tensors)))
-        write_whole(folder / CARD, lambda file: file.write_text(model_card(self), encoding="utf-8"))
-        text = json.dumps(self._config(), indent=2, ensure_ascii=False, default=str) + "\n"
-        write_whole(folder / CONFIG, lambda file: file.write_text(text, encoding="utf-8"))
+        write_whole(folder / WEIGHTS, lambda file: file.write_bytes(weights))
+        write_whole(folder / CARD, lambda file: file.write_text(card, encoding="utf-8"))
+        write_whole(folder / CONFIG, lambda file: file.write_text(config, encoding="utf-8"))
         return folder
 
-    def _config(self) -> dict[str, Any]:
+    def push_to_hub(self, name: str, private: bool = True, token: str | None = None) -> str:
+        """Uploads a model folder with a new card to the Hugging Face Hub.
+
+        Args:
+            name: `owner/name`; made when there is none.
+            private: whether a new one is shown to nobody else; one that is there stays as it is.
+            token: what `hf auth login` or `HF_TOKEN` says when None.
+
+        Returns:
+            The address of its page.
+
+        Raises:
+            ValueError: for a name that cannot be one.
+            OSError: the Hub refuses, or cannot be reached.
+        """
+        with TemporaryDirectory() as folder:
+            return push(self.save_pretrained(folder, name), name, private, token)
+
+    def _config(self, weights: bytes) -> dict[str, Any]:
         head = None if self.head is None else {"class_names": self.head.class_names, "normalized": self.head.normalized}
         return {
             "hiclr_format": FORMAT,
             "encoder": describe(self.encoder, {})["encoder"],
+            "weights": digest(weights),
             "stream": self.stream,
             "preparation": asdict(self.preparation),
             "head": head,
             "epochs": self.epochs,
             "figures": self.figures,
-            "run": self.run,
+            "run": without_paths(self.run),
         }
 
 
@@ -142,32 +206,55 @@ def load_model(path: Path | str, stream: Stream | None = None) -> Model:
     """The model in a run's folder, a checkpoint, a model folder, or published weights; nothing in a file is run.
 
     Args:
-        path: a run's folder or a `.ckpt` of it, a folder that `save_pretrained` wrote, or a published `.pt`.
+        path: a run's folder or a `.ckpt` of it, a folder that `save_pretrained` wrote, a published `.pt`, or the name
+            of a model on the Hugging Face Hub, `owner/name`.
         stream: which of the encoders of a checkpoint that holds several; what published weights were trained on.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or no such model on the Hub.
         ValueError: it holds no model, or none of this stream.
     """
+    path = local_path(path)
     trained = load_encoder(path, stream)
-    config = read_config(Path(path)) if is_model_folder(Path(path)) else {}
-    known = config.get("preparation") or trained.run.get("data", {}).get("preparation")
-    return Model(
-        trained.encoder,
-        trained.stream,
-        Preparation() if known is None else _preparation(known, trained.path),
-        trained.head,
-        trained.epochs,
-        trained.run,
-        config.get("figures"),
-    )
-
-
-def _preparation(known: Mapping[str, Any], file: Path) -> Preparation:
+    config = read_config(path) if is_model_folder(path) else {}
+    known = config.get("preparation") or trained.run.get("data", {}).get("preparation") or {}
     try:
-        return Preparation(**known)
-    except TypeError as error:
-        raise ValueError(f"{file} states a preparation that this hiclr does not know ({error}): update hiclr") from None
+        return Model(
+            trained.encoder,
+            trained.stream,
+            _preparation(known),
+            trained.head,
+            trained.epochs,
+            trained.run,
+            config.get("figures"),
+        )
+    except ValueError as error:
+        raise ValueError(f"{trained.path}: {error}") from None
+
+
+def _preparation(known: Mapping[str, Any]) -> Preparation:
+    unknown = sorted(known.keys() - Preparation.__dataclass_fields__.keys())
+    if unknown:
+        raise ValueError(f"it states a preparation that this hiclr does not know ({unknown[0]}): update hiclr")
+    preparation = Preparation(**known)
+    numbers = {"frames": MOST_FRAMES, "bodies": MOST_BODIES}
+    wrong = [
+        *(name for name, most in numbers.items() if not _is_count(getattr(preparation, name), most)),
+        *(["actors"] if preparation.actors not in get_args(Actors) else []),
+        *(["planar"] if not isinstance(preparation.planar, bool) else []),
+    ]
+    if wrong:
+        raise ValueError(f"it states a preparation with {wrong[0]} {getattr(preparation, wrong[0])!r}: save it again")
+    return preparation
+
+
+def _is_count(number: Any, most: int) -> bool:
+    return type(number) is int and 1 <= number <= most
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    """A copy of its own memory, as the file format wants it."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _check_free(folder: Path) -> None:

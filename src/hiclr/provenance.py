@@ -16,6 +16,8 @@ from typing import Any
 
 from hiclr.data.folder import PreparedFolder
 
+RUN, METRICS = "run.json", "metrics.csv"  # of a run, in its folder
+
 # the command line's resolved options; stays empty when a verb is called from Python
 resolved_options: dict[str, Any] = {}
 

@@ -165,7 +165,8 @@ class Skeleton:
         rows, columns = to_centre[:, None], to_centre[None, :]
         itself = hops == 0
         subsets = (itself, ~itself & (rows >= columns), ~itself & (rows < columns))
-        return np.stack([normalised * subset for subset in subsets]).astype(np.float32)
+        adjacency: NDArray[np.float32] = np.stack([normalised * subset for subset in subsets]).astype(np.float32)
+        return adjacency
 
     def _distances(self) -> NDArray[np.float64]:
         """Number of bones between each two joints, (V, V)."""

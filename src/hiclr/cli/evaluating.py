@@ -15,7 +15,7 @@ from hiclr.cli.results import features, fitted, report
 from hiclr.data.module import SkeletonData
 from hiclr.distributed import by_first
 from hiclr.encoders.checkpoint import load_encoder
-from hiclr.encoders.head import LinearHead
+from hiclr.encoders.head import LinearHead, for_raw_features
 from hiclr.evaluation import FeatureBank, average_precision, held_out, linear_probe, nearest_neighbours
 from hiclr.functional import Stream
 from hiclr.methods.machine import Accelerator, Machine
@@ -122,9 +122,7 @@ def _head(layer: Tensor, bank: FeatureBank, class_names: Sequence[str], standard
     """The probe as a classifier of features as the encoder gives them."""
     bias, weight = layer[:, 0], layer[:, 1:]
     if standardize:
-        mean, deviation = bank.spread()
-        weight = weight / deviation
-        bias = bias - weight @ mean
+        weight, bias = for_raw_features(weight, bias, *bank.spread())
     return LinearHead(class_names, weight, bias)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hiclr.cli.results import SCORES, VALIDATION_SCORES, by_class, save, scores_path
-from hiclr.evaluation import Scores
+from hiclr.cli.results import by_class, save
+from hiclr.evaluation import SCORES, VALIDATION_SCORES, Scores, scores_path
 from hiclr.fusion import PUBLISHED_WEIGHTS, best_weights, fuse, matched
 from hiclr.provenance import file_hash, provenance
 

@@ -8,6 +8,7 @@ import torch
 from lightning.fabric import Fabric
 
 from hiclr.cli.console import console
+from hiclr.device import choose_device
 from hiclr.methods.machine import Machine
 
 
@@ -24,7 +25,7 @@ def launch(machine: Machine) -> torch.device:
         Where this process computes.
     """
     if machine.processes == 1:
-        return torch.device("cuda" if machine.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+        return choose_device(machine.accelerator)
     for logger in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(logger).setLevel(logging.WARNING)  # they say who has joined
     fabric = Fabric(

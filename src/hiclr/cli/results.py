@@ -19,14 +19,12 @@ from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import LAST_CHECKPOINT, TrainedEncoder
 from hiclr.encoders.shared import WEIGHTS
 from hiclr.encoders.transfer import carried_over, estimate_statistics, graph_norms, graph_tensors, same_joints
-from hiclr.evaluation import FeatureBank, Scores, encode
+from hiclr.evaluation import SCORES, VALIDATION_SCORES, FeatureBank, Scores, encode, scores_path
 from hiclr.functional import Stream, to_stream
 from hiclr.memory import keep_freed
 from hiclr.methods.classifier import Classifier
 from hiclr.model import Model
 from hiclr.provenance import describe_data, file_hash, provenance, write_json
-
-SCORES, VALIDATION_SCORES = "scores", "validation-scores"
 
 
 def features(
@@ -148,7 +146,7 @@ def result_folder(trained: TrainedEncoder, data: SkeletonData, out: Path | None)
     trained on.
     """
     path = trained.path
-    folder = path.parent
+    folder = path.parent if trained.hub is None else Path("runs", trained.hub)  # nothing goes into the Hub's cache
     if path.name not in (LAST_CHECKPOINT, WEIGHTS):
         folder /= path.stem if path.suffix else f"{path.name}-results"
     if len(trained.streams) > 1:
@@ -238,8 +236,3 @@ def save(result: Mapping[str, Any], path: Path, scores: Mapping[str, Scores]) ->
     for remark in result["remarks"]:
         console.print(remark, markup=False, highlight=False)
     console.print(f"Result saved in {path}")
-
-
-def scores_path(result: Path, kind: str = SCORES) -> Path:
-    """Where the scores of a result lie."""
-    return result.with_name(f"{result.stem}-{kind}.npz")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch.optim import SGD
@@ -17,16 +14,16 @@ from torch.optim import SGD
 from hiclr.cli.console import console
 from hiclr.cli.data import prepare_synthetic
 from hiclr.cli.evaluating import knn, linear
+from hiclr.cli.reporting import make_page
 from hiclr.cli.training import pretrain
-from hiclr.data.folder import PreparedFolder
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.checkpoint import LAST_CHECKPOINT
 from hiclr.encoders.stgcn import STGCN
 from hiclr.methods.hiclr import HiCLR
-from hiclr.methods.training import METRICS
-from hiclr.report import Row, standard_pictures, write_report
+from hiclr.reporting.gathering import gather
 from hiclr.skeleton import Skeleton
-from hiclr.transforms import growing_views
+
+Results = tuple[dict[str, Any], dict[str, Any]]  # of linear and of knn
 
 
 def demo(out: Path = Path("runs/demo"), max_epochs: int = 16, seed: int = 0) -> Path:
@@ -44,27 +41,19 @@ def demo(out: Path = Path("runs/demo"), max_epochs: int = 16, seed: int = 0) -> 
     """
     folder = prepare_synthetic(out / "data", seed=seed, frames=25)
     data = SkeletonData(folder.root, batch_size=32)
-    rows = [
-        _demo_row("untrained encoder", data, out / "untrained", 0, seed),
-        _demo_row("HiCLR, pre-trained without labels", data, out / "hiclr", max_epochs, seed),
-    ]
-    page = out / "report.html"
-    write_report(
-        page,
-        rows,
-        standard_pictures(
-            _one_under_growing_views(folder),
-            folder.skeleton,
-            pd.read_csv(out / "hiclr" / METRICS),
-            rows[-1].results[0],
-        ),
-        folder.sequences.shape[2],
-        folder.skeleton,
+    untrained = _demo_run(data, out / "untrained", 0, seed)
+    trained = _demo_run(data, out / "hiclr", max_epochs, seed)
+    page = make_page(
+        gather([out / "hiclr", out / "untrained"]),
+        out / "report.html",
         title="HiCLR on a simulated corpus",
         command=f"hiclr demo --out {out} --max_epochs {max_epochs} --seed {seed}",
+        seed=seed,
     )
-    _print_demo_table(rows)
-    console.print(f"Open {page} in a browser: tables, the growing views, learning curve, confusion matrix.")
+    _print_demo_table({"untrained encoder": untrained, "HiCLR, pre-trained without labels": trained})
+    console.print(
+        f"Open {page} in a browser: accuracy, curves, confusions, a map of the features, the skeletons moving."
+    )
     return page
 
 
@@ -81,38 +70,21 @@ def _demo_method(skeleton: Skeleton) -> HiCLR:
     )
 
 
-def _demo_row(name: str, data: SkeletonData, run: Path, max_epochs: int, seed: int) -> Row:
+def _demo_run(data: SkeletonData, run: Path, max_epochs: int, seed: int) -> Results:
     before = run / LAST_CHECKPOINT
     pretrain(
         data, _demo_method, run, max_epochs, seed, accelerator="cpu", ckpt_path=before if before.exists() else None
     )
-    return Row(name, linear(run, data), knn(run, data))
+    return linear(run, data), knn(run, data)
 
 
-def _one_under_growing_views(folder: PreparedFolder) -> dict[str, NDArray[np.float32]]:
-    """The liveliest sequence of one upright body in full view: as it is, and under each of the growing views."""
-    upright = np.ptp(folder.sequences[:, 1, :, :, 0], axis=2).min(1) > 0.9  # metres, in every frame
-    alone = ((folder.samples["bodies"] == 1) & (folder.samples["camera"] == 2)).to_numpy()  # camera 2: from the front
-    movement = np.asarray(np.diff(folder.sequences[..., 0], axis=2)).std((1, 2, 3))
-    row = int(np.argmax(np.where(upright & alone, movement, -1.0)))
-    torch.manual_seed(2)  # a draw that flattens no view by an axis mask
-    x = torch.from_numpy(folder.sequences[[row]])
-    sets = ("BA", "NA", "Mask")
-    shown = {"original": x[0].numpy()}
-    with torch.no_grad():
-        for level, view in enumerate(growing_views(sets, folder.skeleton), start=1):
-            shown[" + ".join(sets[:level])] = view(x)[0].numpy()
-    return shown
-
-
-def _print_demo_table(rows: Sequence[Row]) -> None:
+def _print_demo_table(results: Mapping[str, Results]) -> None:
     table = Table(
         "top-1 accuracy, %", "linear, last epoch", "linear, best on test", "kNN", title="simulated data, xsub"
     )
-    results = [(row.name, row.linear or {}, row.knn or {}) for row in rows]
-    chance = f"{results[0][1]['chance']:.1f}"
-    table.add_row("chance", chance, chance, chance)
-    for name, probe, neighbours in results:
+    for name, (probe, neighbours) in results.items():
+        if not table.row_count:
+            table.add_row("chance", *[f"{probe['chance']:.1f}"] * 3)
         figures = probe["top1_last_epoch"], probe["top1_best_on_test"], neighbours["top1"]
         table.add_row(name, *(f"{figure:.1f}" for figure in figures))
     Console().print(table)

@@ -136,4 +136,5 @@ def _people_by_movement(tracks: NDArray[np.float32]) -> NDArray[np.float32]:
     order = order[people[order]]
     others = order[1:]
     order = np.append(order[:1], others[(movement[others] >= STILL) & (movement[others] <= WILD)])
-    return tracks[seen[:, order[0]]][:, order]
+    people_in_order: NDArray[np.float32] = tracks[seen[:, order[0]]][:, order]
+    return people_in_order

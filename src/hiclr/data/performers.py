@@ -158,7 +158,8 @@ class _Beat:
     def blend(self, keys: Array) -> Array:
         """Values (K, ...) at the keys to values (F, ...) at the frames."""
         share = self.share.reshape(-1, *[1] * (keys.ndim - 1))
-        return keys[self.index] * (1 - share) + keys[self.index + 1] * share
+        between: Array = keys[self.index] * (1 - share) + keys[self.index + 1] * share
+        return between
 
 
 def _beat(program: Program, order: Sequence[int], tempo: float, rng: np.random.Generator) -> _Beat:

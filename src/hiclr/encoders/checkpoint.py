@@ -6,21 +6,25 @@ import contextlib
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.head import LinearHead
 from hiclr.encoders.official import encoder_from_published, read_safely
-from hiclr.encoders.shared import WEIGHTS, is_model_folder, read_config, read_tensors
+from hiclr.encoders.shared import WEIGHTS, is_model_folder, local_path, read_config, read_tensors
 from hiclr.functional import Stream
+from hiclr.hub import is_hub_name
 
 LAST_CHECKPOINT = "last.ckpt"
 CHECKPOINT_KEY = "hiclr"
+
+_UNSAVED = 1_000_000  # elements that an encoder may keep in one tensor that is not saved
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class TrainedEncoder:
         epochs: how many epochs it was trained; None for published weights.
         run: the settings of the run; empty for published weights.
         head: the classifier on it, if the file holds one.
+        hub: its name on the Hugging Face Hub, if it came from there.
     """
 
     path: Path
@@ -44,6 +49,7 @@ class TrainedEncoder:
     epochs: int | None
     run: Mapping[str, Any]
     head: LinearHead | None = None
+    hub: str | None = None
 
 
 def describe(encoder: Encoder, weights: Mapping[Stream, str]) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def checkpoint_path(path: Path | str) -> Path:
     file = path / LAST_CHECKPOINT if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(
-            f"no checkpoint {file}: give a run's folder or a .ckpt file, as `hiclr pretrain` writes"
+            f"no checkpoint {file}: give a run's folder or a .ckpt file, as `hiclr pretrain` writes, or a model folder"
         )
     return file
 
@@ -84,7 +90,8 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
     Only tensors and plain containers are read: nothing in the file is run.
 
     Args:
-        path: a `.ckpt`, a run's folder, a model folder, or a published `.pt`.
+        path: a `.ckpt`, a run's folder, a model folder, a published `.pt`, or the name of a model on the Hugging Face
+            Hub, `owner/name`.
         stream: what published weights were trained on (such files do not say; joint when None). Our own
             checkpoints know theirs; one that holds several encoders needs to be told which.
 
@@ -92,8 +99,9 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
         FileNotFoundError: if there is no such file.
         ValueError: if the file holds no encoder, or none of this stream.
     """
-    if is_model_folder(Path(path)):
-        return _from_model_folder(Path(path), stream)
+    folder, hub = local_path(path), str(path) if is_hub_name(path) else None
+    if is_model_folder(folder):
+        return _from_model_folder(folder, stream, hub)
     file = checkpoint_path(path)
     content = read_safely(file)
     if CHECKPOINT_KEY not in content:
@@ -111,23 +119,50 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
     return TrainedEncoder(file, encoder, stream, tuple(weights), known["epochs"], known["run"], head)
 
 
-def _from_model_folder(folder: Path, stream: Stream | None) -> TrainedEncoder:
-    config, tensors = read_config(folder), read_tensors(folder)
+def _from_model_folder(folder: Path, stream: Stream | None, hub: str | None) -> TrainedEncoder:
+    config = read_config(folder)
+    tensors = read_tensors(folder, config)
     file = folder / WEIGHTS
     stream = _choose(stream, (config["stream"],), file)
     encoder = _with_weights(config["encoder"], _below("encoder.", tensors), file)
-    said = config.get("head") or {}
-    head = _head(said.get("class_names"), _below("head.", tensors), file, normalized=bool(said.get("normalized")))
-    return TrainedEncoder(file, encoder, stream, (stream,), config.get("epochs"), config["run"], head)
+    said = config["head"] or {"class_names": None, "normalized": False}
+    head = _head(said["class_names"], _below("head.", tensors), file, said["normalized"])
+    return TrainedEncoder(file, encoder, stream, (stream,), config["epochs"], config["run"], head, hub)
 
 
 def _with_weights(description: Mapping[str, Any], state: Mapping[str, Tensor], file: Path) -> Encoder:
-    encoder = _build(description, file)
-    try:
-        encoder.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{file}: its weights do not fit the encoder it describes: {error}") from None
+    with _NoneLarger(sum(tensor.numel() for tensor in state.values()) + _UNSAVED):
+        encoder = _build(description, file)
+    _check_shapes(encoder, state, file)
+    encoder.load_state_dict(state)
     return encoder.eval()
+
+
+class _NoneLarger(TorchFunctionMode):
+    """No tensor can be made of more elements: a file could describe a network of any size, which fills the memory."""
+
+    def __init__(self, elements: int) -> None:
+        super().__init__()
+        self.elements = elements
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))  # memory is taken when it is written to, which comes after
+        if isinstance(made, Tensor) and made.numel() > self.elements:
+            raise ValueError("it would be larger than the weights in the file")
+        return made
+
+
+def _check_shapes(encoder: Encoder, state: Mapping[str, Tensor], file: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wrong = [name for name in expected | given if expected.get(name) != given.get(name)]
+    if wrong:
+        there, described = (str(shapes.get(wrong[0], "missing")) for shapes in (given, expected))
+        raise ValueError(
+            f"{file}: its weights do not fit the encoder it describes: {wrong[0]} is {there}, expected {described}"
+        )
 
 
 def _head(
@@ -167,6 +202,6 @@ def _build(description: Mapping[str, Any], file: Path) -> Encoder:
         raise ValueError(f"{class_path} is no hiclr Encoder, or its module was not imported before")
     try:
         encoder: Encoder = kind(**(settings or {}))
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{file}: no {name} can be built as it says ({error})") from None
     return encoder

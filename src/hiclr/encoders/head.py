@@ -40,3 +40,16 @@ class LinearHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, D) -> scores (N, L), whose softmax are probabilities."""
         return linear(normalize(features) if self.normalized else features, self.weight, self.bias)
+
+
+def for_raw_features(weight: Tensor, bias: Tensor, mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """A linear layer (L, D), (L,) that learnt from standardised features, as one that takes them as they are.
+
+    Args:
+        weight: of the layer.
+        bias: of the layer.
+        mean: (D,) that was taken out of the features.
+        deviation: (D,) by which they were divided.
+    """
+    weight = weight / deviation
+    return weight, bias - weight @ mean.to(weight)

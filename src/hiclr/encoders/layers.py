@@ -87,7 +87,8 @@ def distinct_bodies(x: Tensor) -> tuple[Tensor, int, Tensor]:
     """The bodies of a batch, all that are not there (all zero) as one, the last.
 
     A body's features depend on the others only through the statistics of the batch, so that many equal ones need to be
-    encoded once only. On the CPU only: to count them would hold up the host of a GPU.
+    encoded once only. On the CPU only: to count them would hold up the host of a GPU. And not while a graph is traced
+    for export, whose shapes cannot depend on the values of x.
 
     Args:
         x: (N, C, T, V, M).
@@ -99,7 +100,7 @@ def distinct_bodies(x: Tensor) -> tuple[Tensor, int, Tensor]:
     n, _, _, _, m = x.shape
     bodies = x.movedim(4, 1).flatten(0, 1)
     place = torch.arange(n * m, device=x.device).view(n, m)
-    if not x.is_cpu:
+    if not x.is_cpu or torch.compiler.is_exporting():
         return bodies, 1, place
     there = bodies.ne(0).flatten(1).any(1)
     absent = n * m - int(there.sum())

@@ -26,11 +26,11 @@ from hiclr.methods.base import Learner
 from hiclr.methods.machine import Accelerator as Accelerator
 from hiclr.methods.machine import Machine
 from hiclr.methods.trainee import Trainee
+from hiclr.provenance import METRICS as METRICS
+from hiclr.provenance import RUN as RUN
 from hiclr.provenance import write_json, write_whole
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-
-RUN, METRICS = "run.json", "metrics.csv"
 
 
 def train(

@@ -95,7 +95,7 @@ def _known(path: Path, joints: int) -> Skeleton:
 def _open_npy(path: Path) -> NDArray[Any]:
     """The array of a file as (F, M, V, 3), memory-mapped, so that a size that is not there asks for no memory."""
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        array: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # damage shows in many ways
         raise ValueError(f"{path.name} is cut or no .npy of numbers ({error})") from None
     if array.dtype.kind not in "fiu":

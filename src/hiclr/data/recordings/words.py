@@ -85,7 +85,7 @@ class Words:
 
 def _rows(characters: NDArray[np.uint8], places: NDArray[np.intp]) -> NDArray[np.uint8]:
     """The `_ROW` bytes from each of W places: (W, _ROW)."""
-    overlapping = np.ndarray((len(characters) - _ROW + 1,), _ROW_TYPE, characters, strides=(1,))
+    overlapping: NDArray[np.void] = np.ndarray((len(characters) - _ROW + 1,), _ROW_TYPE, characters, strides=(1,))
     return _bytes(overlapping[places])
 
 

@@ -1,0 +1,1 @@
+"""The result page: one HTML file to send to a colleague."""

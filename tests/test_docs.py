@@ -1,0 +1,211 @@
+"""What the documents say: every command and every Python block runs, every link leads somewhere, the site builds."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from inspect import signature
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from browser import open_page
+from commands import ROOT, lines_of, run
+from hiclr import cli
+from hiclr.data import corpora
+from hiclr.data.prepare import prepare
+from hiclr.data.synthetic import MARKER, synthesise
+from hiclr.skeleton import SKELETONS, as_skeleton
+from writers.clips import write_csv_clip, write_table
+from writers.learnable import LABELS, learnable_frames, write_learnable
+
+RUN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+READ = [*RUN, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "recipes/README.md"))]
+SHOWN = ("text", "csv", "json")
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"])
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return (Block(*block) for block in found)
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+# --- everything runs ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages take for granted: recordings, NTU files, prepared folders, a run of each with its results."""
+    here = tmp_path_factory.mktemp("workshop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        write_recordings()
+        for name in ("mine.npz", "utd_mhad.npz", "ui_prmd_kinect.npz"):
+            write_learnable(Path(name))
+        synthesise("nturgbd_skeletons", subjects=4, repetitions=1, classes=["drink", "wave", "kick"])
+        Path("nturgbd_skeletons", MARKER).unlink()  # from here on they pass for recorded ones
+        run("hiclr prepare clips recordings data/mine --table clips.csv --split-by subject")
+        run("hiclr prepare ntu60 nturgbd_skeletons data/ntu60 --frames 16")
+        for name in ("mine", "ntu60"):
+            run(f"hiclr pretrain --data.root data/{name} --out runs/{name}")
+            run(f"hiclr linear --checkpoint runs/{name} --data.root data/{name}")
+            run(f"hiclr knn --checkpoint runs/{name} --data.root data/{name}")
+    return here
+
+
+def write_recordings() -> None:
+    """48 short clips of 20 joints and eight people, in `recordings`, with `clips.csv`."""
+    frames = learnable_frames()
+    rows = [{"name": f"{i:02d}", "label": "abc"[LABELS[i]], "subject": f"p{i // 6}"} for i in range(48)]
+    for i, row in enumerate(rows):
+        clip = frames[10 * i : 10 * (i + 1), 0]
+        write_csv_clip(Path("recordings", f"{row['name']}.csv"), clip, SKELETONS["kinect20"])
+    write_table(Path("clips.csv"), rows)
+
+
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_every_block_of_the_page_runs(
+    page: Path, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = list(blocks(page))
+    if not any(block.language in ("sh", "python", "yaml") for block in said):
+        pytest.skip("nothing in it can be run")
+    here = shutil.copytree(workshop, tmp_path / "here")
+    monkeypatch.chdir(here)
+    for made in re.findall(r"(?:prepare \w+ \S+ |--out )((?:data|runs)/\S+)", "\n".join(block.text for block in said)):
+        shutil.rmtree(made, ignore_errors=True)  # the page makes it
+    scope: dict[str, object] = {}
+    for block in said:
+        run_block(block, scope)
+
+
+def run_block(block: Block, scope: dict[str, object]) -> None:
+    """A script line by line, Python in a scope that the page's blocks share, YAML into the file its comment names."""
+    if block.language == "python":
+        exec(block.text, scope)
+    elif block.language == "yaml":
+        Path(re.findall(r"^# (\S+\.yaml)", block.text)[0]).write_text(block.text, encoding="utf-8")
+    elif block.language == "sh":
+        for command in lines_of(block.text):
+            run_line(command)
+    else:
+        assert block.language in SHOWN, f"nobody runs a block of {block.language or 'no language'}: {block.text}"
+
+
+def run_line(command: str) -> None:
+    word = command.split()[0]
+    if word in ("torchrun", "srun") or "--devices" in command:  # in one process, on this machine
+        run(f"{command[command.index('hiclr ') :]} --devices 1 --num_nodes 1 --accelerator cpu")
+    elif word == "hiclr":
+        run(command)
+    elif word == "make":
+        assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    elif word == "pip":
+        assert set(re.findall(r"\[(\w+)\]", command)) <= EXTRAS
+    else:
+        assert word in ("git", "cd"), f"nobody runs {command!r}"
+
+
+# --- what is said in passing ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", READ, ids=name_of)
+def test_verbs_and_options_in_passing_exist(page: Path) -> None:
+    verbs = {name.split("_")[0] for name in cli.__all__} | {"prepare", "VERB"}
+    functions = [*(getattr(cli, name) for name in cli.__all__), *(getattr(corpora, name) for name in corpora.__all__)]
+    options = {name for function in [*functions, prepare] for name in signature(function).parameters}
+    code = [words for words in re.findall(r"`([^`\n]+)`", prose(page)) if "hiclr" in words or words.startswith("--")]
+    said = " ".join(code)
+    assert set(re.findall(r"\bhiclr (\w+)", said)) <= verbs
+    named = {option.replace("-", "_") for option in re.findall(r"(?<!\S)--([a-z][\w-]*)", said)}
+    assert named <= options | {"config", "help", "version"}
+
+
+@pytest.mark.parametrize("page", READ, ids=name_of)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", prose(page)):
+        file = page.parent / target if target else page
+        assert file.exists(), f"{name_of(page)} links to {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{name_of(page)} links to {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a forge and the site call the headings of a page, and names given by hand."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    by_hand = re.findall(r'<a name="(.*?)"', prose(page))
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles} | set(by_hand)
+
+
+def test_every_verb_and_kind_is_in_the_reference() -> None:
+    pages = [(ROOT / "docs" / "reference" / f"{name}.md").read_text(encoding="utf-8") for name in ("verbs", "data")]
+    for functions, page in ((cli.__all__, pages[0]), (corpora.__all__, pages[1])):
+        said = re.findall(r"^::: \S+\.(\w+)$", page, re.MULTILINE)
+        assert set(functions) <= set(said)
+
+
+def test_the_skeleton_of_the_how_to_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    block = next(block for block in blocks(ROOT / "docs/how-to/own-skeleton.md") if block.language == "yaml")
+    run_block(block, {})
+    skeleton = as_skeleton("mine.yaml")
+    assert (skeleton.num_joints, skeleton.joint_names[skeleton.centre_joint]) == (5, "chest")
+
+
+# --- the site -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does."""
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(out)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return out
+
+
+def test_the_site_fetches_nothing(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        fetched = re.findall(r'<(?:script|img|iframe)[^>]* src="?(https?:[^">\s]+)', text)
+        fetched += re.findall(r'<link[^>]* rel="?(?:stylesheet|preconnect|icon)[^>]* href="?(https?:[^">\s]+)', text)
+        assert not fetched, page.name
+
+
+def test_the_reference_has_the_docstrings(site: Path) -> None:
+    page = (site / "reference" / "losses.html").read_text(encoding="utf-8")
+    assert "similarity_logits" in page and "temperature" in page
+    verbs = (site / "reference" / "verbs.html").read_text(encoding="utf-8")
+    assert all(f">{name}<" in re.sub(r"\s", "", verbs) or name in verbs for name in cli.__all__)
+
+
+def test_the_site_opens_as_files(site: Path) -> None:
+    with open_page(site / "index.html") as page:
+        page.click("text=How to")
+        assert "How to" in page.title()
+
+
+# --- the notebook ---------------------------------------------------------------------------------
