@@ -1,9 +1,9 @@
-# demo | test | check | bench : each sets up what it needs (a virtual environment in .venv) and runs.
+# demo | test | check | bench | docs : each sets up what it needs (a virtual environment in .venv) and runs.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/hiclr demo --out runs/demo
@@ -19,8 +19,11 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/hiclr bench --out runs/bench
 
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict --site-dir site
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache site
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "hiclr needs Python 3.11 or newer: make PYTHON=python3.12")'

@@ -53,7 +53,7 @@ def small_model(
     kind: Any = encoder
     network = trained(kind(skeleton=skeleton, **size))
     layer = LinearHead(CLASSES, torch.randn(3, network.feature_dim), torch.randn(3), normalized=True)
-    preparation = Preparation(frames=16, actors="motion", bodies=1)
+    preparation = Preparation(frames=16, bodies=1)
     figures = {"linear top-1 on xsub, last epoch, %": 61.25}
     return Model(network, stream, preparation, layer if head else None, 4, RUN, figures)
 
@@ -65,11 +65,11 @@ def batch(model: Model, n: int = 3) -> Tensor:
 
 
 def clips(n: int, skeleton: Skeleton = SMALL, frames: int = 12, seed: int = 0) -> NDArray[np.float32]:
-    """Raw clips (n, F, V, 3) of a body that stands 3 m away and moves its joints, every other one faster."""
+    """Raw clips (n, F, V, 3) of a body that stands 3 m away and moves its joints, every other one more."""
     rng = np.random.default_rng(seed)
-    pose = np.random.default_rng(9).normal(0, 0.4, (skeleton.num_joints, 3)) + (0, 0, 3)
-    speed = np.where(np.arange(n) % 2, 2.0, 0.5)[:, None, None, None]
+    pose = np.random.default_rng(9).normal(0, 0.4, (skeleton.num_joints, 3)) + np.array([0, 0, 3])
+    reach = np.where(np.arange(n) % 2, 2.0, 0.1)[:, None, None, None]
     sway = (
-        speed * np.sin(np.linspace(0, 6, frames))[:, None, None] * rng.normal(0.3, 0.05, (n, 1, skeleton.num_joints, 3))
+        reach * np.sin(np.linspace(0, 6, frames))[:, None, None] * rng.normal(0.3, 0.05, (n, 1, skeleton.num_joints, 3))
     )
     return (pose + sway).astype(np.float32)

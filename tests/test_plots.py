@@ -21,9 +21,7 @@ from hiclr import functional
 from hiclr.plots import (
     LEFT,
     RIGHT,
-    confusion_figure,
     growing_views_figure,
-    learning_curve_figure,
     speed_figure,
     visible_joints,
 )
@@ -200,89 +198,8 @@ def test_views_that_cannot_be_drawn_are_refused() -> None:
         growing_views_figure({"original": x, "BA": np.zeros_like(x)}, SKELETON)
 
 
-# --- learning curves --------------------------------------------------------------------------
-
-METRICS = pd.DataFrame(
-    {
-        "epoch": [1, 2, 3],
-        "step": [13, 26, 39],
-        "loss": [6.0, 5.0, 4.5],
-        "info": [5.5, 4.6, 4.2],
-        "consistency": [1.0, 0.8, 0.6],
-        "queue_similarity": [0.2, 0.0, -0.1],
-        "feature_spread": [0.3, 0.7, 0.9],
-        "sequences_per_second": [100.0, 101.0, 99.0],
-        "lr": [0.1, 0.1, 0.01],
-    }
-)
-
-
-def test_every_figure_has_its_curve() -> None:
-    figure = learning_curve_figure(METRICS)
-    assert len(figure.axes) == 6
-    drawn = [tuple(line.get_ydata()) for axes in figure.axes for line in axes.get_lines()]
-    expected = [tuple(METRICS[column]) for column in METRICS if column not in ("epoch", "step")]
-    assert sorted(drawn) == sorted(expected)
-    assert all(list(line.get_xdata()) == [1, 2, 3] for axes in figure.axes for line in axes.get_lines())
-    legend = figure.axes[0].get_legend()
-    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["total", "contrastive"]
-
-
-def test_panels_follow_the_columns() -> None:
-    figure = learning_curve_figure(METRICS[["epoch", "loss"]].assign(prototype_loss=[3.0, 2.0, 1.0]))
-    assert [axes.get_title() for axes in figure.axes] == ["loss", "prototype_loss"]
-
-
-def test_one_epoch_can_be_seen() -> None:
-    line = learning_curve_figure(METRICS[:1]).axes[0].get_lines()[0]
-    assert line.get_marker() == "o"
-
-
-@pytest.mark.parametrize("metrics", [METRICS[:0], METRICS[["epoch", "step"]], METRICS[["loss"]]])
-def test_metrics_without_anything_to_draw_are_refused(metrics: pd.DataFrame) -> None:
-    with pytest.raises(ValueError, match="metrics need"):
-        learning_curve_figure(metrics)
-
-
-# --- confusion --------------------------------------------------------------------------------
-
-
-def test_confusion_is_in_per_cent_of_the_true_class() -> None:
-    figure = confusion_figure(
-        [[3, 1, 0], [0, 0, 0], [2, 0, 2]], ["walk", "sit", "a name that is much longer than any page"]
-    )
-    axes = figure.axes[0]
-    shares = np.ma.filled(axes.get_images()[0].get_array(), np.nan)
-    np.testing.assert_array_equal(shares, [[75, 25, 0], [np.nan] * 3, [50, 0, 50]])
-    assert sorted(text.get_text() for text in axes.texts) == ["25", "50", "50", "75"]
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names[:2] == ["walk", "sit"] and len(names[2]) == 32 and names[2].startswith("a name that is much longer")
-    assert [label.get_text() for label in axes.get_xticklabels()] == names
-    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true", "predicted")
-
-
-def test_sixty_class_names_do_not_overlap() -> None:
-    figure = confusion_figure(np.eye(60), [f"action number {i}" for i in range(60)])
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    boxes = [label.get_window_extent(canvas.get_renderer()) for label in figure.axes[0].get_yticklabels()]
-    assert all(below.y1 <= above.y0 for above, below in pairwise(boxes))
-    assert min(box.x0 for box in boxes) >= 0
-
-
-def test_class_names_are_no_formulae() -> None:
-    figure = confusion_figure([[1, 0], [0, 1]], [r"$\frac{$", "a\nb"])
-    FigureCanvasAgg(figure).draw()
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [r"$\frac{$", "a b"]
-
-
-def test_names_that_do_not_fit_the_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(2, 2\) for 2 class names, got \(3, 3\)"):
-        confusion_figure(np.eye(3), ["walk", "sit"])
-
-
 def test_nothing_global_is_used() -> None:
-    program = "import sys, hiclr.report; sys.exit('matplotlib.pyplot' in sys.modules)"
+    program = "import sys, hiclr.reporting.page; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -53,7 +53,8 @@ def strip_figure(sequences: Mapping[str, Frames], skeleton: Skeleton, steps: int
     """A row of poses for each sequence, time from left to right.
 
     All are seen by one camera, in front of the first one's first body, and have one scale; what is much larger than the
-    first is drawn smaller and says so. Second bodies are hollow. Bones to a joint that is not there are left out.
+    first is drawn smaller and says so. Second bodies are hollow. Bones to a joint that is not there are left out, and
+    their other ends get a ring.
 
     Args:
         sequences: name and frames (T, M, V, 3) in metres, NaN where nothing is; one to `MOST`.
@@ -78,7 +79,7 @@ def strip_figure(sequences: Mapping[str, Frames], skeleton: Skeleton, steps: int
             axes.set_xlabel(f"frame {frame + 1}", fontsize=7, labelpad=1)
         cells[0].set_title(scene.label(place, name), fontsize=9, loc="left", parse_math=False)
     figure.subplots_adjust(0.005, 0.2 / figure.get_figheight(), 0.995, 1 - 0.35 / figure.get_figheight(), 0, 0.3)
-    scene.legend(figure)
+    scene.legend(figure, "upper right")
     return figure
 
 
@@ -109,7 +110,7 @@ def animate(
         scene.frame(axes)
         axes.set_title(textwrap.fill(scene.label(place, name), 34), fontsize=10, parse_math=False)
     figure.subplots_adjust(0.01, 0.08, 0.99, 0.88, 0.02, 0)
-    scene.legend(figure)
+    scene.legend(figure, "lower right")
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     writer, ffmpeg = _writer(path, fps)
     try:
@@ -180,11 +181,11 @@ class _Scene:
         axes.set_autoscale_on(False)
         axes.spines[:].set_visible(False)
 
-    def legend(self, figure: Figure) -> None:
-        """Says which colour is which side, where the layout tells."""
+    def legend(self, figure: Figure, place: Literal["upper right", "lower right"]) -> None:
+        """Says in a corner which colour is which side, where the layout tells."""
         if len(self.sides) > 1:
             lines = [Line2D([], [], color=_COLOURS[side], label=side) for side in self.sides]
-            figure.legend(handles=lines, loc="lower right", ncols=3, frameon=False, fontsize=8, borderpad=0)
+            figure.legend(handles=lines, loc=place, ncols=3, frameon=False, fontsize=8, borderpad=0)
 
     def draw(self, axes: Axes, place: int, frame: int) -> None:
         """All bodies of one frame."""
@@ -204,6 +205,9 @@ class _Scene:
             (x, y), edges = points[there].T, self.colours[there]
             faces = "white" if hollow else edges
             axes.scatter(x, y, s=7, c=faces, edgecolors=edges, linewidths=0.6, zorder=body)
+            ends = {joint for bone in self.bones if bone not in whole for joint in bone if there[joint]}
+            x, y = points[sorted(ends)].T
+            axes.scatter(x, y, s=24, facecolors="white", edgecolors="black", linewidths=0.8, zorder=body)
 
 
 def front(frames: Frames, sides: list[str]) -> float:

@@ -15,11 +15,13 @@ from torch.nn.functional import pad
 
 from hiclr.data.about import Skipped
 from hiclr.data.corpora.base import Corpus
-from hiclr.data.corpora.clips import UNLABELLED
+from hiclr.data.corpora.clips import UNLABELLED, clips
 from hiclr.data.folder import Preparation, PreparedFolder
 from hiclr.data.opening import PREPARED, open_corpus, recognise
 from hiclr.data.prepare import PreparedBatch, prepared_batches
 from hiclr.model import Model
+
+CLIPS = clips.__name__
 
 Rows = NDArray[np.int64]
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
@@ -75,7 +77,8 @@ def open_source(
     """Opens data of any kind for a model: raw recordings will be prepared as it expects.
 
     Sequences that are prepared already are taken as they are. If the model expects more bodies, they are absent; if
-    fewer, the first ones are kept, as in preparation.
+    fewer, the first ones are kept, as in preparation. Clips of one's own are read as the model's joints, unless an
+    option says that they are others.
 
     Args:
         path: what `hiclr.data.opening.open_corpus` reads.
@@ -90,7 +93,8 @@ def open_source(
     """
     path = Path(path)
     kind = kind or recognise(path)
-    corpus = open_corpus(path, kind, options)
+    asked = {"skeleton": model.skeleton} if kind == CLIPS else {}  # they need not tell: arrays, numbered columns
+    corpus = open_corpus(path, kind, {**asked, **(options or {})})
     model.check_skeleton(corpus.skeleton, str(path))
     if kind != PREPARED:
         return Source(corpus, None, model.preparation)

@@ -1,4 +1,4 @@
-"""Figures: one sequence under the growing views, the learning curves, the confusion matrix, tables, speed.
+"""Figures: one sequence under the growing views, tables of comparisons, speed.
 
 Nothing here opens a window or keeps global state.
 """
@@ -15,8 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hiclr.skeleton import Skeleton
 
@@ -30,18 +29,6 @@ _WIDTH = 9.0  # inches; a page of 800 pixels still shows the letters at 9 pixels
 _YAW, _PITCH = np.deg2rad(20.0), np.deg2rad(10.0)
 _LARGEST = (0.7, 1.4)  # width and height of a row over the size of the first: blur may multiply by 5, shear widens
 _GAP = 0.12  # metres around every pose
-
-# the panel of a figure in `metrics.csv`; others have a panel of their own name
-_PANELS = {
-    "loss": "loss",
-    "info": "loss",
-    "consistency": "hierarchical consistency",
-    "queue_similarity": "similarity to the queue",
-    "feature_spread": "feature spread (1 even, 0 collapsed)",
-    "lr": "learning rate",
-    "sequences_per_second": "sequences per second",
-}
-_LINES = {"loss": "total", "info": "contrastive"}
 
 
 def growing_views_figure(views: Mapping[str, NDArray[np.floating[Any]]], skeleton: Skeleton, steps: int = 8) -> Figure:
@@ -256,83 +243,3 @@ def _joint_colours(skeleton: Skeleton) -> list[str]:
     for left, right in pairs:
         colours[left], colours[right] = LEFT, RIGHT
     return colours
-
-
-def learning_curve_figure(metrics: pd.DataFrame) -> Figure:
-    """How pre-training went: a panel for each figure in `metrics.csv`, over the epochs.
-
-    Args:
-        metrics: a row per epoch; column "epoch" and any figures.
-
-    Raises:
-        ValueError: when there is no epoch or nothing but the epoch.
-    """
-    panels: dict[str, list[str]] = {}
-    names = [str(name) for name in metrics if name not in ("epoch", "step")]
-    for column in sorted(names, key=[*_PANELS, *names].index):
-        panels.setdefault(_PANELS.get(column, column), []).append(column)
-    if "epoch" not in metrics or metrics.empty or not panels:
-        raise ValueError(f"metrics need a column 'epoch', a figure and a row, got {list(metrics)}")
-    across = min(3, len(panels))
-    rows = math.ceil(len(panels) / across)
-    figure = Figure(figsize=(_WIDTH, 2.2 * rows), facecolor="white", layout="constrained")
-    for place, (title, columns) in enumerate(panels.items(), start=1):
-        _curves(figure.add_subplot(rows, across, place), metrics, title, columns)
-    return figure
-
-
-def _curves(axes: Axes, metrics: pd.DataFrame, title: str, columns: Sequence[str]) -> None:
-    marker = "o" if len(metrics) < 20 else None
-    for column, colour, style in zip(columns, (RIGHT, LEFT), ("-", "--"), strict=False):
-        label = _LINES.get(column, column)
-        axes.plot(metrics["epoch"], metrics[column], style, color=colour, label=label, marker=marker, markersize=3)
-    axes.set_title(title, fontsize=9, parse_math=False)
-    axes.set_xlabel("epoch", fontsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.tick_params(labelsize=8, colors=_TEXT)
-    axes.grid(color=_FAINT, linewidth=0.5)
-    axes.spines[["top", "right"]].set_visible(False)
-    if metrics[columns].to_numpy().min() >= 0:
-        axes.set_ylim(bottom=0)
-    if len(columns) > 1:
-        axes.legend(fontsize=8, frameon=False)
-
-
-def confusion_figure(confusion: ArrayLike, class_names: Sequence[str]) -> Figure:
-    """Which class is taken for which: shares of every true class, in per cent of its test sequences.
-
-    Args:
-        confusion: counts (L, L), row the true class, column the predicted one.
-        class_names: L of them.
-
-    Raises:
-        ValueError: when the two do not fit.
-    """
-    counts = np.asarray(confusion, dtype=np.float64)
-    classes = len(class_names)
-    if counts.shape != (classes, classes):
-        raise ValueError(f"expected counts ({classes}, {classes}) for {classes} class names, got {counts.shape}")
-    totals = counts.sum(1, keepdims=True)
-    share = 100 * np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
-    figure = Figure(figsize=(_WIDTH, _WIDTH * 0.95), facecolor="white", layout="constrained")
-    axes = figure.subplots()
-    axes.set_facecolor(_FAINT)  # shows through where a class has no test sequence
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    names = [_short(name) for name in class_names]
-    size = float(np.clip(390 / classes, 5.5, 9))
-    axes.set_xticks(range(classes), names, rotation=90, fontsize=size, parse_math=False)
-    axes.set_yticks(range(classes), names, fontsize=size, parse_math=False)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.tick_params(length=2, colors=_TEXT)
-    if classes <= 30:
-        for row, column in np.argwhere(share >= 0.5):
-            colour = "white" if share[row, column] > 60 else "black"
-            axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=size, color=colour)
-    figure.colorbar(image, ax=axes, label="% of the true class", shrink=0.6, pad=0.02)
-    return figure
-
-
-def _short(name: str, limit: int = 32) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,10 +12,11 @@ from matplotlib.figure import Figure
 
 from hiclr.inference import Predictions
 from hiclr.plots import LEFT, MIDDLE, RIGHT
-from hiclr.timeline import DAMAGED, NOBODY, Timeline
+from hiclr.timeline import Timeline
 
 MOST_CLIPS = 24  # that get bars of their own
 MOST_TIMELINES = 8
+WORTH_TELLING = 0.005  # a probability that is not 0 %
 _MOST_CLASSES = 12  # rows of a timeline
 _WIDTH = 9.0
 _FAINT = "#D0D0D0"
@@ -34,23 +34,28 @@ def predictions_figure(predictions: Predictions, top: int = 3) -> Figure:
 
 def _clip_bars(predictions: Predictions, top: int) -> Figure:
     """A group of bars for each clip, the most probable class dark."""
-    best = predictions.top(top)
-    rows = len(best[0])
+    best = [[one for one in classes if one[1] >= WORTH_TELLING] for classes in predictions.top(top)]
+    rows = max(map(len, best))
     figure = Figure(figsize=(_WIDTH, 0.9 + len(best) * (0.24 * rows + 0.12)), facecolor="white", layout="constrained")
     axes = figure.subplots()
+    step = 1 / (rows + 0.5)  # half a bar between two clips
     for place, (classes, right, truth) in enumerate(zip(best, predictions.right, predictions.truths, strict=True)):
         for rank, (name, probability) in enumerate(classes):
-            height = place + (rank + 0.5) / (rows + 0.5) - 0.5
-            axes.barh(height, probability, 0.85 / (rows + 0.5), color=RIGHT if rank == 0 else _FAINT)
+            axes.barh(place + rank * step, probability, 0.85 * step, color=_FAINT if rank else RIGHT)
             said = f"{_short(name)}  {probability:.0%}"
             if rank == 0 and right is not None:
                 said += "  (right)" if right else f"  (is {_short(str(truth))})"
-            colour = LEFT if rank == 0 and right is False else MIDDLE
             axes.annotate(
-                said, (probability, height), (4, 0), textcoords="offset points", va="center", fontsize=8, color=colour
+                said,
+                (probability, place + rank * step),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=LEFT if rank == 0 and right is False else MIDDLE,
             )
     axes.set_yticks(range(len(best)), [_short(name, 36) for name in predictions.names], fontsize=8, parse_math=False)
-    axes.set_ylim(len(best) - 0.45, -0.6)
+    axes.set_ylim(len(best) - step, -step)
     axes.set_xlim(0, 1.35)
     axes.set_xticks(np.linspace(0, 1, 5), [f"{share:.0%}" for share in np.linspace(0, 1, 5)], fontsize=8)
     axes.set_xlabel("probability", fontsize=8)
@@ -110,26 +115,24 @@ def timelines_figure(timelines: Sequence[Timeline], fps: float | None = None) ->
 
 def _shown_classes(timeline: Timeline) -> list[int]:
     """Classes that win somewhere, in the order in which they do."""
-    winners = [segment.name for segment in timeline.segments() if segment.probability is not None]
-    return [timeline.class_names.index(name) for name in dict.fromkeys(winners)][:_MOST_CLASSES]
+    winners = [segment.name for segment in timeline.segments() if segment.name in timeline.names]
+    return [timeline.names.index(name) for name in dict.fromkeys(winners)][:_MOST_CLASSES]
 
 
 def _timeline(axes: Axes, timeline: Timeline, classes: Sequence[int], fps: float) -> None:
-    edges = timeline.edges() / fps
-    levels = max(len(classes), 1)
-    if classes:
-        course = timeline.course()[:, classes].T
-        axes.pcolormesh(edges, np.arange(levels + 1) - 0.5, course, cmap="Blues", vmin=0, vmax=1)
+    rows = {timeline.names[label]: row for row, label in enumerate(classes)}
+    levels = max(len(rows), 1)
+    if rows:
+        course = timeline.course()[:, list(classes)].T
+        axes.pcolormesh(timeline.edges() / fps, np.arange(levels + 1) - 0.5, course, cmap="Blues", vmin=0, vmax=1)
     for segment in timeline.segments():
         start, end = segment.start / fps, segment.end / fps
-        if segment.name in (NOBODY, DAMAGED) and segment.probability is None:
+        if segment.name in rows:
+            axes.hlines(rows[segment.name] + 0.4, start, end, color=LEFT, linewidth=2.5)
+        elif segment.probability is None:
             axes.axvspan(start, end, facecolor="white", edgecolor=_FAINT, hatch="///", linewidth=0)
             axes.text((start + end) / 2, (levels - 1) / 2, segment.name, ha="center", va="center", fontsize=8)
-        elif timeline.class_names.index(segment.name) in classes:
-            row = list(classes).index(timeline.class_names.index(segment.name))
-            axes.hlines(row + 0.42, start, end, color=LEFT, linewidth=2.5)
-    names = ["\n".join(textwrap.wrap(_short(timeline.class_names[label]), 24)) for label in classes]
-    axes.set_yticks(range(len(classes)), names, fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(rows)), [_short(name) for name in rows], fontsize=8, parse_math=False)
     axes.set_ylim(levels - 0.5, -0.5)
     axes.set_xlim(0, timeline.frames / fps)
     axes.set_title(_short(timeline.name, 80), fontsize=9, loc="left", parse_math=False)

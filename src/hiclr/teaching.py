@@ -24,7 +24,7 @@ from hiclr.evaluation import FeatureBank
 Kind = Literal["logistic", "mean"]
 KINDS = get_args(Kind)
 
-FOLDS = 5
+FOLDS = 5  # in which a regression leaves examples out
 STRENGTHS = tuple(10.0**power for power in range(-2, 4))  # C of the logistic regression, from doubtful to bold
 UNTESTED_STRENGTH = 1.0  # of a single example a class
 SHARPNESS = np.geomspace(0.1, 1e4, 200)  # by which cosines are multiplied to be scores
@@ -39,9 +39,9 @@ class Lesson:
         head: the classifier.
         kind: of it.
         setting: what was found on the examples: the sharpness of a nearest mean, C of a logistic regression.
-        estimate: accuracy in per cent on examples that were left out; None with one example of each class.
+        estimate: accuracy in per cent on examples that were left out of the learning: one at a time of the mean, a
+            fifth of a class at a time of the regression. None with one example of each class.
         estimated_on: how many examples that is measured on: those of classes with two or more.
-        folds: in how many parts they were left out; None: one at a time.
     """
 
     head: LinearHead
@@ -49,7 +49,6 @@ class Lesson:
     setting: float
     estimate: float | None
     estimated_on: int
-    folds: int | None
 
 
 def learn(
@@ -104,7 +103,7 @@ def _mean(features: Tensor, labels: Tensor, class_names: Sequence[str], several:
     doubt = 1 / (len(truths) + 2) if several.any() else UNTESTED_DOUBT
     sharpness = min(SHARPNESS, key=lambda value: _loss(value * cosines, truths, doubt))
     head = LinearHead(class_names, sharpness * means, torch.zeros(len(class_names)), normalized=True)
-    return Lesson(head, "mean", float(sharpness), 100 * right if several.any() else None, int(several.sum()), None)
+    return Lesson(head, "mean", float(sharpness), 100 * right if several.any() else None, int(several.sum()))
 
 
 def _loss(scores: Tensor, labels: Tensor, doubt: float) -> float:
@@ -136,7 +135,7 @@ def _logistic(
     fitted = _regression(x, truths, strength)
     weight, bias = (torch.from_numpy(part) for part in _of_all_classes(fitted))
     head = LinearHead(class_names, *for_raw_features(weight, bias, *bank.spread()), normalized=True)
-    return Lesson(head, "logistic", strength, estimate, int(several.sum()), FOLDS if several.any() else None)
+    return Lesson(head, "logistic", strength, estimate, int(several.sum()))
 
 
 def places_in_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:

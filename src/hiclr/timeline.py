@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +28,8 @@ class Segment(NamedTuple):
     Args:
         start: its first frame, counted from 0.
         end: the frame after its last.
-        name: the class; `NOBODY` or `DAMAGED` where no window that sees the stretch could be classified.
-        probability: of the class, the mean over the stretch; None where there is no class.
+        name: of the class, or `NOBODY`; `DAMAGED` where no window could be classified.
+        probability: the mean over the stretch; None where it is damaged.
     """
 
     start: int
@@ -43,19 +44,18 @@ class Timeline:
 
     Args:
         name: of the recording.
-        class_names: of the L classes.
+        names: of the L classes, and at the end `NOBODY`.
         starts: (W,) the first frame of each window, ascending.
         window: frames in a window.
-        probabilities: (W, L); NaN where a window could not be classified.
-        nobody: (W,) bool: nobody is seen in the window.
+        probabilities: (W, L + 1) that somebody does it, and that nobody is there: the share of such frames. NaN in a
+            window that is damaged.
     """
 
     name: str
-    class_names: tuple[str, ...]
+    names: tuple[str, ...]
     starts: NDArray[np.int64]
     window: int
-    probabilities: NDArray[np.float32]
-    nobody: NDArray[np.bool_]
+    probabilities: NDArray[np.float64]
 
     @property
     def frames(self) -> int:
@@ -68,23 +68,29 @@ class Timeline:
         return edges
 
     def course(self) -> NDArray[np.float64]:
-        """(E, L) probabilities between the edges: the mean of all windows that see that stretch, NaN if of none."""
-        known = np.isfinite(self.probabilities).all(1)
-        return _mean_over_windows(self, np.where(known[:, None], self.probabilities, 0), known)
+        """(E, L + 1) probabilities between the edges: the mean of the windows that see the stretch; NaN without any."""
+        edges = self.edges()
+        whole = np.isfinite(self.probabilities).all(1)
+        counted = np.column_stack([np.where(whole[:, None], self.probabilities, 0), whole])
+        steps = np.zeros((len(edges), counted.shape[1]))
+        np.add.at(steps, np.searchsorted(edges, self.starts), counted)
+        np.subtract.at(steps, np.searchsorted(edges, self.starts + self.window), counted)
+        sums = steps.cumsum(0)[:-1]
+        number = sums[:, -1:].round()
+        return np.divide(sums[:, :-1], number, out=np.full_like(sums[:, :-1], np.nan), where=number > 0)
 
     def segments(self) -> list[Segment]:
         """From the beginning to the end, each of another name than the one before."""
         edges, course = self.edges(), self.course()
-        known = np.isfinite(course).all(1)
-        empty = _mean_over_windows(self, self.nobody[:, None], np.ones(len(self.starts), bool))[:, 0] > 0
-        labels = np.where(known, np.where(known[:, None], course, 0).argmax(1), np.where(empty, -1, -2))
-        borders = np.flatnonzero(np.diff(labels)) + 1
+        whole = np.isfinite(course).all(1)
+        best = np.where(whole, np.nan_to_num(course).argmax(1), -1)
+        borders = [0, *(np.flatnonzero(np.diff(best)) + 1), len(best)]
         segments = []
-        for first, last in zip([0, *borders], [*borders, len(labels)], strict=True):
-            label, ends = int(labels[first]), edges[first : last + 1]
-            mean = float(np.average(course[first:last, label], weights=np.diff(ends))) if label >= 0 else None
-            name = self.class_names[label] if label >= 0 else {-1: NOBODY, -2: DAMAGED}[label]
-            segments.append(Segment(int(ends[0]), int(ends[-1]), name, mean))
+        for first, last in pairwise(borders):
+            label, ends = int(best[first]), edges[first : last + 1]
+            probability = None if label < 0 else float(np.average(course[first:last, label], weights=np.diff(ends)))
+            name = DAMAGED if label < 0 else self.names[label]
+            segments.append(Segment(int(ends[0]), int(ends[-1]), name, probability))
         return segments
 
 
@@ -93,29 +99,12 @@ class Timelines:
     """Who does what when in some recordings.
 
     Args:
-        class_names: of the L classes.
         timelines: one a recording.
         skipped: recordings that cannot be used.
     """
 
-    class_names: tuple[str, ...]
     timelines: tuple[Timeline, ...]
     skipped: tuple[LeftOut, ...] = ()
-
-
-def _mean_over_windows(
-    timeline: Timeline, values: NDArray[np.generic], counted: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """(E, K): between two edges, the mean of values (W, K) over the windows there that are counted (W,)."""
-    edges = timeline.edges()
-    begins, ends = (np.searchsorted(edges, timeline.starts + shift) for shift in (0, timeline.window))
-    weighted = np.column_stack([values, np.ones(len(values))]) * counted[:, None]
-    steps = np.zeros((len(edges), weighted.shape[1]))
-    np.add.at(steps, begins, weighted)
-    np.subtract.at(steps, ends, weighted)
-    sums = steps.cumsum(0)[:-1]
-    number = sums[:, -1:].round()
-    return np.divide(sums[:, :-1], number, out=np.full_like(sums[:, :-1], np.nan), where=number > 0)
 
 
 def window_starts(frames: int, window: int, stride: int) -> NDArray[np.int64]:
@@ -156,15 +145,20 @@ def follow(
     window = min(window, len(frames))
     starts = window_starts(len(frames), window, stride)
     parts = [frames[start : start + window] for start in starts]
-    probabilities = np.full((len(parts), len(model.class_names)), np.nan, np.float32)
+    names = (*model.class_names, NOBODY)
+    probabilities = np.zeros((len(parts), len(names)))
+    probabilities[:, -1] = [1 - seen_bodies(part).any(1).mean() for part in parts]
     model.to(device)
     for first in progress(range(0, len(parts), batch_size)):
         batch = _prepared(model, corpus, parts[first : first + batch_size])
+        for place, _ in batch.skipped:
+            if parts[first + place].any():  # nobody is no damage
+                probabilities[first + place] = np.nan
         if batch.rows:
-            found = model.probabilities(model(batch.x.to(device)))
-            probabilities[first + np.array(batch.rows)] = found.cpu().numpy()
-    nobody = np.array([not part.any() for part in parts])
-    return Timeline(recording.name, model.class_names, starts, window, probabilities, nobody)
+            rows = first + np.array(batch.rows)
+            found = model.probabilities(model(batch.x.to(device))).cpu().numpy()
+            probabilities[rows, :-1] = (1 - probabilities[rows, -1:]) * found
+    return Timeline(recording.name, names, starts, window, probabilities)
 
 
 def _prepared(model: Model, corpus: Corpus, parts: Sequence[NDArray[np.float32]]) -> PreparedBatch:

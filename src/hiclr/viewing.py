@@ -218,7 +218,7 @@ def _visible(x: Tensor, skeleton: Skeleton) -> NDArray[np.float32]:
 def _apart(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     """Frames (T, M, V, 3) with bodies beside each other, which preparation centred each on its own."""
     bodies = frames.shape[1]
-    steps = _APART * (np.arange(bodies) - (bodies - 1) / 2)
+    steps = _APART * ((bodies - 1) / 2 - np.arange(bodies))  # the first to the left of who sees their fronts
     return np.asarray(frames + steps[:, None, None] * np.array([1, 0, 0]), np.float32)
 
 

@@ -14,6 +14,7 @@ import torch
 from hiclr.__main__ import main
 from hiclr.cli import export, exporting
 from hiclr.data.folder import Preparation, PreparedFolder
+from hiclr.data.opening import open_corpus
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.head import LinearHead
 from hiclr.encoders.stgcn import STGCN
@@ -152,7 +153,7 @@ def test_one_clip_is_enough(here: Path, tmp_path: Path, fast: None, size: int) -
         ({"model": Path("gone")}, "gone"),
         ({"data": Path("gone")}, "no file or folder gone"),
         ({"data": Path("other.npz")}, r"other\.npz have 25 joints .*, the model expects 20"),
-        ({"data": Path("nan.npz")}, r"none of the 2 recordings of nan\.npz can be used: NaN"),
+        ({"data": Path("nan.npz")}, r"none of 2 recordings of nan\.npz can be used: NaN"),
         ({"stream": "bone"}, "motion"),
     ],
 )
@@ -193,7 +194,7 @@ def test_without_the_extra(here: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_on_a_hundred_real_clips(shared: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    skeleton = exporting.open_corpus(shared / "data" / "utd_mhad.npz").skeleton
+    skeleton = open_corpus(shared / "data" / "utd_mhad.npz").skeleton
     encoder = STGCN(skeleton, init="pytorch")
     with torch.no_grad():
         for seed in range(5):  # statistics of its own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -16,14 +16,18 @@ from hiclr.pose.base import Image, PoseEstimator
 from hiclr.skeleton import SKELETONS, Skeleton
 
 
-def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: float = 15) -> Path:
+def write_video(
+    path: Path, pictures: Iterable[NDArray[np.uint8]], fps: float = 15, options: Sequence[str] = ()
+) -> Path:
     """Writes pictures (height, width, 3) whose sides are multiples of 16."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = None
     for picture in pictures:
         if file is None:
             size = (picture.shape[1], picture.shape[0])
-            file = imageio_ffmpeg.write_frames(path, size, fps=fps, ffmpeg_log_level="error")
+            file = imageio_ffmpeg.write_frames(
+                path, size, fps=fps, ffmpeg_log_level="error", output_params=list(options)
+            )
             file.send(None)
         file.send(np.ascontiguousarray(picture))
     assert file is not None
@@ -34,7 +38,7 @@ def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: float = 
 def portrait(frames: int = 8) -> list[NDArray[np.uint8]]:
     """A photograph of Grace Hopper, who looks at the camera, which moves to the side."""
     photograph = imread(get_sample_data("grace_hopper.jpg"))  # (600, 512, 3)
-    return [photograph[20:580, at : at + 480] for at in np.linspace(0, 32, frames, dtype=int)]
+    return [photograph[20:580, at : at + 480].copy() for at in np.linspace(8, 32, frames, dtype=int)]
 
 
 def greys(levels: Iterable[int]) -> list[NDArray[np.uint8]]:
@@ -64,7 +68,7 @@ class GreyPose(PoseEstimator):
     """
 
     def __init__(self, second: bool = True, joints: int = 17) -> None:
-        names = tuple(f"bead_{i}" for i in range(joints))
+        names = ("left_bead", "right_bead", *(f"bead_{i}" for i in range(2, joints)))
         chain = Skeleton("chain", names, tuple(range(-1, joints - 1)))
         self.skeleton = SKELETONS["coco17"] if joints == 17 else chain
         self.second = second

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -13,9 +14,9 @@ from rich.table import Table
 
 from hiclr.cli.console import console
 from hiclr.inference import LeftOut, Predictions, top_classes
-from hiclr.prediction_figures import MOST_TIMELINES, predictions_figure, timelines_figure
+from hiclr.prediction_figures import MOST_TIMELINES, WORTH_TELLING, predictions_figure, timelines_figure
 from hiclr.provenance import write_json, write_whole
-from hiclr.timeline import DAMAGED, NOBODY, Segment, Timeline, Timelines
+from hiclr.timeline import DAMAGED, Segment, Timeline, Timelines
 
 NAME = "predictions"  # of all files
 _MOST_ROWS = 30  # of a table on the screen
@@ -39,13 +40,7 @@ def write_clips(folder: Path, found: Predictions, top: int, facts: Mapping[str, 
             row |= {f"class{place}": label, f"probability{place}": round(probability, _DIGITS)}
         rows.append(row)
     clips = [
-        {
-            "name": name,
-            "class": best[0][0],
-            "probability": round(best[0][1], _DIGITS),
-            "top": _rounded(best),
-            **({} if truth is None else {"known_class": truth}),
-        }
+        {"name": name, **_best(best), **({} if truth is None else {"known_class": truth})}
         for name, truth, best in zip(found.names, found.truths, found.top(top), strict=True)
     ]
     known = [right for right in found.right if right is not None]
@@ -82,7 +77,7 @@ def write_timelines(folder: Path, found: Timelines, top: int, fps: float | None,
     content = {
         **facts,
         **unit,
-        "classes": found.class_names,
+        "classes": found.timelines[0].names,
         "recordings": recordings,
         "skipped": _skipped(found.skipped),
     }
@@ -110,24 +105,19 @@ def _segment(segment: Segment, fps: float | None) -> dict[str, Any]:
 
 
 def _windows(timeline: Timeline, top: int, fps: float | None) -> Iterator[dict[str, Any]]:
-    for start, chances, empty in zip(timeline.starts, timeline.probabilities, timeline.nobody, strict=True):
-        best = [] if pd.isna(chances).any() else top_classes(chances, timeline.class_names, top)
-        label, probability = best[0] if best else (NOBODY if empty else DAMAGED, None)
-        yield {
-            "start": _time(int(start), fps),
-            "end": _time(int(start) + timeline.window, fps),
-            "class": label,
-            "probability": None if probability is None else round(probability, _DIGITS),
-            "top": _rounded(best),
-        }
+    for start, chances in zip(timeline.starts, timeline.probabilities, strict=True):
+        times = {"start": _time(int(start), fps), "end": _time(int(start) + timeline.window, fps)}
+        best = [] if np.isnan(chances).any() else top_classes(chances, timeline.names, top)
+        yield {**times, **(_best(best) if best else {"class": DAMAGED, "probability": None, "top": []})}
+
+
+def _best(best: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    top = [{"class": label, "probability": round(probability, _DIGITS)} for label, probability in best]
+    return {**top[0], "top": top}
 
 
 def _time(frame: int, fps: float | None) -> float:
     return frame if fps is None else round(frame / fps, 3)
-
-
-def _rounded(best: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
-    return [{"class": label, "probability": round(probability, _DIGITS)} for label, probability in best]
 
 
 def _skipped(skipped: Sequence[LeftOut]) -> list[dict[str, str]]:
@@ -175,7 +165,9 @@ def _clip_table(found: Predictions, top: int) -> Table:
     labelled = any(right is not None for right in found.right)
     table = Table("clip", "class", "probability", *(["or"] if top > 1 else []), *(["is"] if labelled else []))
     for name, truth, right, best in zip(found.names, found.truths, found.right, found.top(top), strict=True):
-        others = ", ".join(f"{label} {probability:.0%}" for label, probability in best[1:])
+        others = ", ".join(
+            f"{label} {probability:.0%}" for label, probability in best[1:] if probability >= WORTH_TELLING
+        )
         known = {None: "", True: "right", False: str(truth)}[right]
         cells = [name, best[0][0], f"{best[0][1]:.0%}", *([others] if top > 1 else []), *([known] if labelled else [])]
         table.add_row(*map(_plain, cells))

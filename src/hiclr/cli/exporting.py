@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
 from hiclr.cli.console import console, progress
-from hiclr.data.folder import PreparedFolder
-from hiclr.data.opening import PREPARED, open_corpus, recognise
-from hiclr.data.prepare import prepared_batches
 from hiclr.functional import Stream
+from hiclr.inference import LeftOut, open_source
 from hiclr.model import Model, load_model
 from hiclr.onnx import (
     FEATURES,
@@ -99,7 +96,7 @@ def export(
         "clips": len(compared.x),
         "data": compared.source,
         "sizes": {letter: sorted({x.shape[axis] for x in batches}) for letter, axis in _FREE.items()},
-        "skipped": compared.skipped,
+        "skipped": [one._asdict() for one in compared.skipped],
         "model": {"path": str(model), "epochs": loaded.epochs, "feature_dim": loaded.encoder.feature_dim},
         "file": {"name": out.name, "bytes": len(contents), "sha256": hashlib.sha256(contents).hexdigest()},
         "opset": OPSET,
@@ -116,39 +113,34 @@ def export(
 
 @dataclass(frozen=True)
 class _Clips:
-    """What the file and the model are compared on: x (N, 3, T, V, M), where it comes from, what was left out."""
+    """What the file and the model are compared on.
+
+    Args:
+        x: (N, 3, T, V, M), as prepared.
+        source: where they come from.
+        skipped: recordings that cannot be used, and why.
+        remarks: in what they are not quite as the model expects.
+    """
 
     x: Tensor
     source: str
-    skipped: list[dict[str, str]]
+    skipped: tuple[LeftOut, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def _clips(
     model: Model, data: Path | None, kind: str | None, options: dict[str, Any] | None, most: int, seed: int
 ) -> _Clips:
-    preparation = model.preparation
     if data is None:
-        x = random_sequences(model.skeleton, preparation.frames, preparation.bodies, most, seed)
-        return _Clips(x, "random", [])
-    if (kind or recognise(data)) == PREPARED:
-        folder = PreparedFolder.open(data)
-        model.check_skeleton(folder.skeleton, str(data))
-        rows = _spread(len(folder.samples), most)
-        return _Clips(torch.from_numpy(folder.sequences[rows]), str(data), [])
-    corpus = open_corpus(data, kind, options)
-    model.check_skeleton(corpus.skeleton, str(data))
-    rows = _spread(len(corpus.samples), most)
-    some = replace(corpus, samples=corpus.samples.iloc[rows], read=lambda row: corpus.read(int(rows[row])))
-    batches = list(prepared_batches(some, preparation))
-    skipped = [
-        {"name": str(some.samples["name"].iloc[one.row]), "reason": one.reason}
-        for batch in batches
-        for one in batch.skipped
-    ]
-    x = torch.cat([batch.x for batch in batches])
-    if not len(x):
-        raise ValueError(f"none of the {len(rows)} recordings of {data} can be used: {skipped[0]['reason']}")
-    return _Clips(x, str(data), skipped)
+        preparation = model.preparation
+        return _Clips(random_sequences(model.skeleton, preparation.frames, preparation.bodies, most, seed), "random")
+    source = open_source(data, model, kind, options)
+    names = source.corpus.samples["name"]
+    batch = source.read(_spread(len(names), most))
+    skipped = tuple(LeftOut(str(names.iloc[row]), reason) for row, reason in batch.skipped)
+    if not len(batch.x):
+        raise ValueError(f"none of {len(skipped)} recordings of {data} can be used: {skipped[0].reason}")
+    return _Clips(batch.x, str(data), skipped, source.remarks)
 
 
 def _spread(size: int, most: int) -> NDArray[np.int64]:
@@ -187,7 +179,8 @@ def _say(out: Path, model: Model, found: dict[str, Difference], compared: _Clips
     remarks = [
         f"Compared on {len(compared.x)} {what}, in batches of 1 to {_LARGEST_BATCH}, and on some with other frames "
         "and bodies",
-        *(f"Left out: {one['name']}: {one['reason']}" for one in compared.skipped),
+        *compared.remarks,
+        *(f"Left out: {name}: {reason}" for name, reason in compared.skipped),
         f"{out} takes {SEQUENCES} (N, 3, T, {model.skeleton.num_joints}, M) and gives {FEATURES} {wide}"
         + ("" if model.head is None else f" and probabilities (N, {len(model.class_names)})"),
         f"Result saved in {out}.json",

@@ -21,7 +21,6 @@ from hiclr.provenance import file_hash
 from hiclr.reporting.gathering import Gathered, Result, gather
 from hiclr.reporting.looking import Rows, look
 from hiclr.reporting.page import write_report
-from hiclr.reporting.tables import rank
 
 _BATCH = 64
 
@@ -77,7 +76,7 @@ def make_page(
     accelerator: Accelerator = "auto",
 ) -> Path:
     """The page of what was gathered, see `report`; `command` is what repeats all of it."""
-    main = min((result for result in gathered.subject.results if not result.fused), key=rank, default=None)
+    main = gathered.main
     folder, looks, gone = None, {}, ""
     if main is None:
         looks = {"missing": "no encoder was measured yet"}
@@ -155,6 +154,8 @@ def weights_of(result: Result) -> Path:
     Raises:
         FileNotFoundError: it is gone, or holds other weights by now.
     """
+    if result.fused:
+        raise FileNotFoundError("an ensemble has no features of its own")
     if result.protocol == "finetune":
         trained = result.path.with_name(LAST_CHECKPOINT)
         if not trained.is_file():

@@ -169,13 +169,13 @@ def _say_lesson(lesson: Lesson, shown: Embeddings, source: Source) -> None:
     fewest, most = counts.min(), counts.max()
     each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     say(f"{len(shown.names)} examples of {len(counts)} classes, {each} of each")
-    if fewest == 1:
+    if fewest == 1 < most:
         single = [source.corpus.class_names[label] for label in sorted(counts.index[counts == 1])]
         say(f"One example alone, a weak one to go by: {some(single, _NAMED)}")
     if lesson.estimate is None:
         say("With one example of each class nothing can be left out: neither accuracy nor probabilities are tested")
         return
-    out = "one at a time" if lesson.folds is None else f"one {lesson.folds}th at a time"
+    out = "one at a time" if lesson.kind == "mean" else "a fifth at a time"
     say(
         f"Left out of the learning, {out}, {lesson.estimate:.1f} % of {lesson.estimated_on} examples are recognised "
         f"(chance {100 / len(counts):.1f} %)"
@@ -192,4 +192,4 @@ def _scores(model: Model, test: Embeddings, taught: Sequence[int]) -> Scores:
     assert test.class_names is not None  # they are of a benchmark
     scores = torch.zeros(len(found), len(test.class_names))
     scores[:, list(taught)] = torch.from_numpy(found)
-    return Scores(test.names, torch.from_numpy(test.samples["label"].to_numpy("int64")), scores)
+    return Scores(test.names, torch.tensor(test.samples["label"].to_numpy("int64")), scores)

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
+import hiclr.methods.recipe  # noqa: F401 (whose classes --method may name: one is found by its name once imported)
 from hiclr.cli.console import console
 from hiclr.data.module import SkeletonData
 from hiclr.methods.base import Learner

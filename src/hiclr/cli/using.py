@@ -197,7 +197,7 @@ def _follow_all(
             skipped.append(LeftOut(str(names[row]), str(error)))
     if not timelines:
         raise ValueError(f"none of the {len(names)} recordings of {corpus.name} can be used: {skipped[0].reason}")
-    return Timelines(model.class_names, tuple(timelines), tuple(skipped))
+    return Timelines(tuple(timelines), tuple(skipped))
 
 
 # --- files of features ------------------------------------------------------------------------------------------------
@@ -217,8 +217,8 @@ def _writer(out: Path) -> Callable[[Embeddings, Path], None]:
         raise ValueError(f"features are written as .npz or .parquet, not as {out.name!r}")
     try:
         importlib.import_module("pyarrow")
-    except ImportError:
-        raise ValueError('a .parquet file needs the extra "export": pip install "hiclr[export]"') from None
+    except ImportError as error:
+        raise ValueError(f'a .parquet file needs the extra "export" ({error}): pip install "hiclr[export]"') from None
     return _write_parquet
 
 
@@ -235,7 +235,9 @@ def _write_npz(found: Embeddings, path: Path) -> None:
 
 
 def _write_parquet(found: Embeddings, path: Path) -> None:
-    known = found.samples if found.class_names is None else found.samples.assign(**{"class": list(found.classes)})
+    known = found.samples.copy()
+    if found.class_names is not None:
+        known["class"] = found.classes
     columns = [f"feature_{place}" for place in range(found.features.shape[1])]
     table = pd.concat([known, pd.DataFrame(found.features, columns=columns)], axis=1)
     table.attrs["skipped"] = dict(found.skipped)

@@ -75,7 +75,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / CONFIG} is not of a model of hiclr: give a folder that save_pretrained wrote")
     if config["hiclr_format"] != FORMAT:
         raise ValueError(f"{folder} is of format {config['hiclr_format']}, this hiclr reads {FORMAT}: update hiclr")
-    wrong = [key for key, fits in _fitting(config).items() if not fits]
+    wrong = [key for key, fits in _fitting(config).items() if not fits or key not in config]
     if wrong:
         raise ValueError(
             f"{folder / CONFIG} does not say the model's {' and '.join(wrong)}, or not as expected: "

@@ -141,7 +141,7 @@
       colorbar: { title: { text: "% of<br>the class" }, thickness: 12, len: 0.5 } };
     if (count <= 30) {
       trace.text = trace.z.map((row) => row.map((value) => (value >= 0.5 ? Math.round(value) : "")));
-      Object.assign(trace, { texttemplate: "%{text}", textfont: { size: Math.max(8, size - 1) } });
+      Object.assign(trace, { texttemplate: "%{text}", textfont: { size: count > 20 ? 8 : size - 1 } });
     }
     const ticks = { tickmode: "array", tickvals: [...order.keys()], ticks: "", showgrid: false, zeroline: false, tickfont: { size } };
     const chart = at("matrix");

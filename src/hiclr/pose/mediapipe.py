@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,13 +61,11 @@ class MediaPipePose(PoseEstimator):
 
     def estimate(self, frames: Iterator[Image], fps: float) -> NDArray[np.float32]:
         """Joints (F, 1, 33, 4): metres from the middle of the hips, x to the picture's right, y up, z to the camera."""
-        poses, met = [], False
-        with _quiet_libraries():
-            pose = self._pose(**self._options)
-            pose.process(np.zeros((64, 64, 3), np.uint8))  # its threads talk when they start
-        with pose:
+        poses, met, pose = [], False, None
+        with ExitStack() as stack:
             for frame in frames:
-                with nullcontext() if met else _quiet_libraries():  # and about the first person
+                with nullcontext() if met else _quiet_libraries():  # they talk when they start and of the first person
+                    pose = pose or stack.enter_context(self._pose(**self._options))
                     landmarks = pose.process(frame).pose_world_landmarks
                 met = met or landmarks is not None
                 poses.append(_upright(landmarks))

@@ -52,9 +52,11 @@ class Video:
         Raises:
             ValueError: the file is damaged.
         """
-        part = ["-ss", f"{self.start:.6f}"]
+        part = (
+            ["-ss", f"{self.start:.6f}"] if self.start else []
+        )  # of what is decoded: a jump in the file misses frames
         part += [] if self.stop is None else ["-t", f"{self.stop - self.start:.6f}"]
-        with closing(_ffmpeg(self.path, part, ["-r", f"{self.fps:.6f}"])) as stream:
+        with closing(_ffmpeg(self.path, ["-r", f"{self.fps:.6f}", *part])) as stream:
             width, height = next(stream)["size"]
             for picture in stream:
                 yield np.frombuffer(picture, np.uint8).reshape(height, width, 3)
@@ -75,7 +77,7 @@ def open_video(path: Path, start: float = 0.0, stop: float | None = None, fps: f
     """
     if not path.is_file():
         raise FileNotFoundError(f"no video {path}")
-    with closing(_ffmpeg(path, [], ["-frames:v", "1"])) as stream:
+    with closing(_ffmpeg(path, ["-frames:v", "1"])) as stream:
         facts = next(stream)
         empty = next(stream, None) is None
     if empty:
@@ -89,13 +91,13 @@ def open_video(path: Path, start: float = 0.0, stop: float | None = None, fps: f
     return Video(path, rate, length, start, stop)
 
 
-def _ffmpeg(path: Path, before: list[str], after: list[str]) -> Generator[Any, None, None]:
+def _ffmpeg(path: Path, options: list[str]) -> Generator[Any, None, None]:
     """Facts, then frames. Only what lies on the disk is read: a playlist could name places in the network."""
     ffmpeg = load_extra("imageio_ffmpeg")
     logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every video that a phone turned
-    before = ["-protocol_whitelist", "file", *before]
+    disk = ["-protocol_whitelist", "file"]
     try:
-        with closing(ffmpeg.read_frames(f"file:{path}", input_params=before, output_params=after)) as stream:
+        with closing(ffmpeg.read_frames(f"file:{path}", input_params=disk, output_params=options)) as stream:
             yield from stream
     except _DAMAGE as error:
         raise _unreadable(path, error) from None

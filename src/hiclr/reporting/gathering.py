@@ -6,15 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from hiclr.encoders.checkpoint import LAST_CHECKPOINT
 from hiclr.evaluation import Scores, scores_path
-from hiclr.provenance import METRICS, RUN, file_hash
+from hiclr.provenance import METRICS, RUN
 
 SAME_DATA = ("corpus", "source_hash", "benchmark", "sequences")  # in which two results agree that may stand in a table
 _NEEDED = {
@@ -26,6 +24,7 @@ _NEEDED = {
     "test_sequences": int,
     "settings": dict,
 }
+_ORDER = ("linear", "knn", "finetune")
 _NOT_THE_METHOD = (
     *("seed", "command", "options", "versions", "git_revision", "machine", "processes", "root", "checkpoint", "labels"),
 )
@@ -63,6 +62,12 @@ class Result:
     def from_scratch(self) -> bool:
         """Whether it was fine-tuned from untrained weights."""
         return bool(self.facts["settings"].get("from_scratch"))
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Its place among others: linear, kNN, fine-tuned with more labels before fewer, ensembles."""
+        place = _ORDER.index(self.protocol) if self.protocol in _ORDER else len(_ORDER)
+        return place, -float(self.settings.get("label_fraction", 1))
 
     @property
     def fused(self) -> str | None:
@@ -108,19 +113,13 @@ class Run:
     facts: Mapping[str, Any]
     metrics: pd.DataFrame | None
 
-    @cached_property
-    def weights(self) -> str | None:
-        """SHA-256 of its last checkpoint."""
-        last = self.folder / LAST_CHECKPOINT
-        return file_hash(last) if last.is_file() else None
-
 
 @dataclass(eq=False)
 class Encoder:
     """An encoder, or several that differ by seed alone: a row of the tables.
 
     Args:
-        name: each once.
+        name: each once among those of a stream.
         stream: what it sees.
         epochs: how long it was trained; None where that is not known.
         facts: of the run that made it (of the first seed); empty for published weights.
@@ -161,12 +160,22 @@ class Gathered:
         """Of all encoders."""
         return [result for encoder in self.encoders for result in encoder.results]
 
+    def label(self, encoder: Encoder) -> str:
+        """Its name, with its stream where that is needed to tell it from another."""
+        twins = [other for other in self.encoders if other.name == encoder.name]
+        return encoder.name if len(twins) == 1 else f"{encoder.name}, {encoder.stream}"
+
     @property
     def subject(self) -> Encoder:
         """The encoder that the page looks into: the first that was trained and measured."""
         single = [encoder for encoder in self.encoders if any(not result.fused for result in encoder.results)]
         measured = single or [encoder for encoder in self.encoders if encoder.results] or self.encoders
         return next((encoder for encoder in measured if encoder.epochs != 0), measured[0])
+
+    @property
+    def main(self) -> Result | None:
+        """The result that the page looks into; None if nothing was measured."""
+        return min(self.subject.results, key=lambda result: (result.fused is not None, result.rank), default=None)
 
 
 def gather(places: Sequence[Path]) -> Gathered:
@@ -191,8 +200,10 @@ def gather(places: Sequence[Path]) -> Gathered:
                 runs.append(Run(file.parent, content, _metrics(file.with_name(METRICS))))
         elif reason and _named_as_a_result(file):
             left_out.append(f"{file}: {reason}")
-        elif content is not None and all(isinstance(content.get(key), kind) for key, kind in _NEEDED.items()):
+        elif content is not None and _is_result(content):
             results.append(Result(file, content))
+        elif _named_as_a_result(file):
+            left_out.append(f"{file}: it is no result of this hiclr")
     if not results and not runs:
         raise ValueError(
             f"no run and no result in {' or '.join(map(str, places))}: train (hiclr pretrain) and measure "
@@ -223,6 +234,14 @@ def _read(file: Path) -> tuple[dict[str, Any] | None, str]:
     except (ValueError, RecursionError, OSError) as error:
         return None, f"it cannot be read ({error})"
     return (content, "") if isinstance(content, dict) else (None, "it is no result")
+
+
+def _is_result(content: Mapping[str, Any]) -> bool:
+    if not all(isinstance(content.get(key), kind) for key, kind in _NEEDED.items()):
+        return False
+    classes, counts = len(content["top1_per_class"]), content["confusion"]
+    square = len(counts) == classes and all(isinstance(row, list) and len(row) == classes for row in counts)
+    return square and {"root", *SAME_DATA} <= content["data"].keys()
 
 
 def _named_as_a_result(file: Path) -> bool:
@@ -292,7 +311,7 @@ def _method_name(facts: Mapping[str, Any], epochs: int | None) -> str:
     method = str(facts.get("learner", {}).get("method", "encoder"))
     if method == "Classifier":
         return "fine-tuned encoder"
-    return "untrained encoder" if epochs == 0 else f"{method}, {epochs} epochs"
+    return "untrained encoder" if epochs == 0 else f"{method}, {epochs} epoch{'' if epochs == 1 else 's'}"
 
 
 def _tell_apart(encoders: Sequence[Encoder], folders: Sequence[str]) -> None:

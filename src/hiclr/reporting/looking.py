@@ -25,7 +25,7 @@ Part = dict[str, Any]
 Rows = NDArray[np.int64]
 Features = Callable[[Rows, str], Tensor]  # of rows of the prepared folder (N, D), and what they are for
 
-_ROOM = 3_600_000  # characters of the page that sequences may take: plotly takes 5 of its 10 million
+_ROOM = 4_000_000  # characters of the page that sequences may take: plotly takes 5 of its 10 million
 _FEWEST = 8  # frames in which a movement can still be seen
 _SECONDS = 3  # that a prepared sequence is played for: how long it was is not kept
 _WRONG, _RIGHT, _QUERIES = 12, 8, 12  # answers listed; queries whose neighbours are shown
@@ -76,7 +76,7 @@ def look(
     except (ValueError, OSError) as error:
         parts = {"features": {"missing": str(error)}, "neighbours": {"missing": str(error)}}
     pool = dict.fromkeys([*examples["row"].tolist(), *also])
-    frames = _frames_that_fit(folder, len(pool) + 1)
+    frames = _frames_that_fit(folder, np.array(list(pool)))
     return {
         **parts,
         "layout": layout(folder.skeleton),
@@ -210,19 +210,20 @@ def _gallery(
 def _check_room(folder: PreparedFolder, sequences: int) -> None:
     if sequences < 3:
         raise ValueError(f"sequences must be at least 3, got {sequences}")
-    most = _ROOM // (_FEWEST * _characters(folder)) - _WRONG - _RIGHT - 10 * _QUERIES
+    rows = np.arange(len(folder.samples))
+    most = _ROOM * len(rows) // (_FEWEST * _characters(folder, rows)) - _WRONG - _RIGHT - 8 * _QUERIES
     if sequences > most:
         raise ValueError(f"{sequences} sequences do not fit on one page: set --sequences to at most {most}")
 
 
-def _characters(folder: PreparedFolder) -> int:
-    """That one frame takes on the page: base64 of two bytes a coordinate."""
-    _, _, joints, bodies = folder.sequences.shape[1:]
-    return 8 * int(joints) * int(bodies)
+def _characters(folder: PreparedFolder, rows: Rows) -> int:
+    """That one frame of each of some sequences takes on the page: base64 of two bytes a coordinate."""
+    bodies = folder.samples["bodies"].to_numpy("int64")[rows].clip(1, folder.sequences.shape[4])
+    return 8 * int(folder.sequences.shape[3]) * int(bodies.sum())
 
 
-def _frames_that_fit(folder: PreparedFolder, count: int) -> int:
-    return int(min(folder.sequences.shape[2], max(_FEWEST, _ROOM // (count * _characters(folder)))))
+def _frames_that_fit(folder: PreparedFolder, rows: Rows) -> int:
+    return int(min(folder.sequences.shape[2], max(_FEWEST, _ROOM // _characters(folder, rows))))
 
 
 def _packed(folder: PreparedFolder, row: int, frames: int) -> Part:

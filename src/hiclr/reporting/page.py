@@ -84,8 +84,7 @@ def page(
 ) -> str:
     """The HTML, see `write_report`."""
     subject = gathered.subject
-    results = sorted((result for result in subject.results), key=tables.rank)
-    main = results[0] if results else None
+    main = gathered.main
     matrices = _matrices(gathered, main, folder)
     accuracy = tables.accuracy(gathered)
     curves = _curves(gathered)
@@ -148,7 +147,7 @@ def _lede(gathered: Gathered, main: Result | None, folder: PreparedFolder | None
     learnt = f"{facts['train_sequences']} sequences to learn from, " if "train_sequences" in facts else ""
     others = len(gathered.encoders) - 1
     beside = (
-        f" Beside it: {', '.join(encoder.name for encoder in gathered.encoders if encoder is not subject)}."
+        f" Beside it: {'; '.join(gathered.label(encoder) for encoder in gathered.encoders if encoder is not subject)}."
         if (0 < others <= 4)
         else f" Beside it: {others} others."
         if others
@@ -230,7 +229,7 @@ def _matrices(gathered: Gathered, main: Result | None, folder: PreparedFolder | 
             "learnt": counts and counts["train"],
         }
         for encoder in encoders
-        for result in sorted(encoder.results, key=tables.rank)
+        for result in sorted(encoder.results, key=lambda result: result.rank)
         if result.data == main.data
     ][:_MATRICES]
 
@@ -240,12 +239,12 @@ def _curves(gathered: Gathered) -> list[dict[str, Any]]:
     panels: dict[str, dict[str, Any]] = {}
     for colour, encoder in enumerate(gathered.encoders):
         for run in encoder.runs:
-            _add(panels, run, encoder.name, colour, "")
+            _add(panels, run, gathered.label(encoder), colour, "")
         for result in encoder.results:
             if result.protocol == "linear" and len(result.facts.get("top1_by_epoch") or {}) > 1:
                 panel = "linear classifier: test accuracy, %"
                 by_epoch = result.facts["top1_by_epoch"].items()
-                line = {"name": encoder.name, "colour": colour, "x": [int(x) for x, _ in by_epoch]}
+                line = {"name": gathered.label(encoder), "colour": colour, "x": [int(x) for x, _ in by_epoch]}
                 panels.setdefault(panel, {"title": panel, "lines": []})["lines"].append(
                     {**line, "y": [round(y, 2) for _, y in by_epoch]}
                 )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from hiclr.data.folder import PreparedFolder
 from hiclr.reporting.gathering import Encoder, Gathered, Result
-from hiclr.reporting.views import named_sets, view_steps
+from hiclr.reporting.views import VIEWS, named_views
 from hiclr.skeleton import Skeleton
 
-_ORDER = ("linear", "knn", "finetune")
 _NAMES = {"linear": "linear", "knn": "kNN", "finetune": "fine-tuned"}
 _NOT_SETTINGS = ("data", "options", "command", "versions", "git_revision", "machine", "pretraining", "checkpoint")
 _SIDES = ("train", "test")
@@ -23,11 +23,9 @@ Table = dict[str, Any]
 
 def accuracy(gathered: Gathered) -> list[Table]:
     """A table for each data measured on: a row for each encoder, a column for each protocol; last epochs only."""
-    first = {
-        result.data: result
-        for encoder in (gathered.subject, *gathered.encoders)
-        for result in reversed(encoder.results)
-    }
+    first: dict[tuple[Any, ...], Result] = {}
+    for result in ([gathered.main] if gathered.main else []) + gathered.results:
+        first.setdefault(result.data, result)
     return [_accuracy(gathered, result) for result in first.values()]
 
 
@@ -65,7 +63,7 @@ def _accuracy(gathered: Gathered, first: Result) -> Table:
 def _columns(results: Sequence[Result]) -> list[Table]:
     """One for each protocol and its settings, and one for retrieval; what differs in a protocol stands in its name."""
     single = [result for result in results if not result.fused]
-    kinds = {_kind(result): result for result in sorted(single, key=rank)}
+    kinds = {_kind(result): result for result in sorted(single, key=lambda result: result.rank)}
     columns: list[Table] = []
     for kind, result in kinds.items():
         alike = [other for other in kinds.values() if other.protocol == result.protocol]
@@ -82,12 +80,6 @@ def _columns(results: Sequence[Result]) -> list[Table]:
 
 def _kind(result: Result) -> str:
     return json.dumps([result.protocol, result.settings], sort_keys=True, default=str)
-
-
-def rank(result: Result) -> tuple[int, float]:
-    """Its place among results: linear, kNN, fine-tuned with more labels before fewer."""
-    place = _ORDER.index(result.protocol) if result.protocol in _ORDER else len(_ORDER)
-    return place, -float(result.settings.get("label_fraction", 1))
 
 
 def label(result: Result, alike: Sequence[Result]) -> str:
@@ -143,7 +135,7 @@ def every_result(gathered: Gathered) -> list[Table]:
             "path": str(result.path),
         }
         for encoder in gathered.encoders
-        for result in sorted(encoder.results, key=rank)
+        for result in sorted(encoder.results, key=lambda result: result.rank)
     ]
 
 
@@ -154,14 +146,14 @@ def remarks(gathered: Gathered) -> dict[str, list[str]]:
         for result in encoder.results:
             for remark in result.facts.get("remarks", []):
                 said.setdefault(str(remark), [])
-                if encoder.name not in said[str(remark)]:
-                    said[str(remark)].append(encoder.name)
+                if gathered.label(encoder) not in said[str(remark)]:
+                    said[str(remark)].append(gathered.label(encoder))
     return said
 
 
 def configurations(gathered: Gathered) -> tuple[Table, Table]:
     """The settings of each encoder's training: a table of those that differ, and one of those that all share."""
-    settings = {encoder.name: _settings(encoder) for encoder in gathered.encoders if encoder.facts}
+    settings = {gathered.label(encoder): _settings(encoder) for encoder in gathered.encoders if encoder.facts}
     names = list(dict.fromkeys(name for one in settings.values() for name in one))
     rows = {name: [one.get(name, "–") for one in settings.values()] for name in names}
     differ = {name: row for name, row in rows.items() if len(set(row)) > 1}
@@ -177,10 +169,9 @@ def _settings(encoder: Encoder) -> dict[str, str]:
     if skeleton is not None:
         learner["encoder"] = {**learner["encoder"], "init_args": {**learner["encoder"]["init_args"]}}
         learner["encoder"]["init_args"]["skeleton"] = skeleton.name
-        views = [named_sets(steps, skeleton) for steps in view_steps(learner)]
-        for name in ("arrangement", "basic", "augmentation", "extreme"):
-            if name in learner and None not in views:
-                learner[name] = ", ".join(" + ".join(view or []) for view in views)
+        with suppress(ValueError):  # of one's own: their steps are listed
+            sets = ", ".join(" + ".join(names) for names in named_views(learner, skeleton))
+            learner = {name: value for name, value in learner.items() if name not in VIEWS} | {"views": sets}
     return dict(_flat({**learner, **facts}))
 
 
@@ -198,7 +189,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
         if isinstance(value, Mapping):
             yield from _flat(value, name)
         else:
-            yield name, str(value)
+            yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def data_facts(result: Result, folder: PreparedFolder | None) -> dict[str, Any]:
@@ -216,9 +207,9 @@ def data_facts(result: Result, folder: PreparedFolder | None) -> dict[str, Any]:
         length = samples["length"].quantile([0.05, 0.5, 0.95]).round().astype(int).tolist()
         known |= {
             "recordings": f"{length[1]} frames (median; {length[0]} to {length[2]} for nine of ten), "
-            f"{samples['bodies'].max()} bodies at most",
+            f"{_bodies(int(samples['bodies'].max()))} at most",
             "prepared": f"{about['frames']} frames of {folder.skeleton.num_joints} joints ({folder.skeleton.name}), "
-            f"{about['bodies']} {'body' if about['bodies'] == 1 else 'bodies'}",
+            f"{_bodies(about['bodies'])}",
             "left out": _left_out(about.get("skipped", [])),
             "mended": "; ".join(
                 f"{one['what']} in {one['sequences']}: {one['done']}" for one in about.get("dirty", [])
@@ -227,6 +218,10 @@ def data_facts(result: Result, folder: PreparedFolder | None) -> dict[str, Any]:
             "source": about.get("source", {}).get("citation", ""),
         }
     return {**{name: value for name, value in known.items() if value}, "source hash": data.get("source_hash")}
+
+
+def _bodies(count: int) -> str:
+    return "1 body" if count == 1 else f"{count} bodies"
 
 
 def _left_out(skipped: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,27 +13,37 @@ from torch import Tensor
 from hiclr.skeleton import Skeleton
 from hiclr.transforms import AUGMENTATION_SETS, growing_views
 
-_LISTS = ("basic", "augmentation", "extreme")  # of methods whose views do not grow
+VIEWS = ("arrangement", "basic", "augmentation", "extreme")  # settings of the methods that say what their views are
 
 
 def view_steps(learner: Mapping[str, Any]) -> list[list[str]]:
     """The transforms of each view of a method, from the weakest, as its settings name them."""
-    if "arrangement" in learner:
-        return [list(steps) for steps in learner["arrangement"]]
-    return [list(learner[name]) for name in _LISTS if learner.get(name)]
+    return list(learner.get("arrangement") or [learner[name] for name in VIEWS if learner.get(name)])
 
 
-def named_sets(steps: Sequence[str], skeleton: Skeleton) -> list[str] | None:
-    """The published sets that make a view, in order, such as BA and NA; None if it has transforms of its own."""
-    known = {name: growing_views([name], skeleton)[0].steps for name in AUGMENTATION_SETS}
-    rest, names = list(steps), []
-    while rest:
-        name = next((name for name, own in known.items() if rest[: len(own)] == own), None)
-        if name is None:
-            return None
-        names.append(name)
-        rest = rest[len(known[name]) :]
-    return names
+def named_views(learner: Mapping[str, Any], skeleton: Skeleton) -> list[list[str]]:
+    """The published sets that make each view of a method, such as BA and NA, in the order in which they grow.
+
+    Raises:
+        ValueError: a view has transforms that no published set names.
+    """
+    known = {name: Counter(growing_views([name], skeleton)[0].steps) for name in AUGMENTATION_SETS}
+    before: Counter[str] = Counter()
+    views: list[list[str]] = []
+    for now in map(Counter, view_steps(learner)):
+        grows = bool(views) and before <= now
+        rest = now - before if grows else now
+        names = list(views[-1]) if grows else []
+        for name, own in known.items():
+            while own <= rest:
+                names.append(name)
+                rest = rest - own
+        if rest:
+            own_words = ", ".join(step.partition("(")[0] for step in rest)
+            raise ValueError(f"the run has augmentations of its own ({own_words}): hiclr view --augment draws them")
+        views.append(names)
+        before = now
+    return views
 
 
 def drawn_views(x: Tensor, learner: Mapping[str, Any], skeleton: Skeleton, seed: int) -> dict[str, NDArray[Any]]:
@@ -47,16 +58,12 @@ def drawn_views(x: Tensor, learner: Mapping[str, Any], skeleton: Skeleton, seed:
     Raises:
         ValueError: the method has no views, or they have transforms that no published set names.
     """
-    views = view_steps(learner)
+    views = named_views(learner, skeleton)
     if not views:
         raise ValueError("the run says nothing of its views")
     shown = {"as prepared": x[0].numpy()}
     torch.manual_seed(seed)
-    for steps in views:
-        names = named_sets(steps, skeleton)
-        if names is None:
-            own = ", ".join(step.split("(")[0] for step in steps)
-            raise ValueError(f"the run has augmentations of its own ({own}): hiclr view --augment draws them")
+    for names in views:
         (view,) = growing_views(["+".join(names)], skeleton)
         with torch.no_grad():
             shown[" + ".join(names)] = view(x)[0].numpy()

@@ -47,7 +47,7 @@ def clips(
 ) -> Corpus:
     """One's own clips: a folder of `.npy` or `.csv` files, and a table with a name and a label for each.
 
-    The forms of clips and table: docs/how-to.md.
+    The forms of clips and table: docs/how-to/own-recordings.md.
 
     Args:
         raw: the folder, in whose subfolders a clip is called walk/01; or one clip.

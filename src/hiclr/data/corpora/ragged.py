@@ -12,7 +12,7 @@ def npz(raw: Path | str) -> Corpus:
     """One's own data in one "ragged" `.npz` file.
 
     Args:
-        raw: the file (its keys: docs/how-to.md).
+        raw: the file (its keys: docs/how-to/own-recordings.md).
 
     Raises:
         FileNotFoundError: there is no such file.
