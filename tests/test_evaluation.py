@@ -242,7 +242,7 @@ def test_the_last_epoch_is_always_looked_at(epochs: int, looks: list[int]) -> No
 
 def test_headline_and_best_on_test_are_kept_apart() -> None:
     scores = Scores(("a", "b"), torch.tensor([0, 1]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
-    result = ProbeResult(scores, {5: 75.0, 10: 50.0})
+    result = ProbeResult(scores, {5: 75.0, 10: 50.0}, torch.zeros(2, 3))
     assert result.scores.top1 == 50 and result.top1_best_on_test == 75
 
 

@@ -21,6 +21,7 @@ from hiclr.methods.aimclr import AimCLR
 from hiclr.methods.hiclr import HiCLR
 from hiclr.methods.skeletonclr import SkeletonCLR
 from hiclr.player import packed
+from hiclr.provenance import file_hash
 from hiclr.reporting import tables
 from hiclr.reporting.gathering import Gathered, Result, gather
 from hiclr.reporting.looking import look, probabilities, stratified, to_show
@@ -92,8 +93,8 @@ def finetuned(top1: float, fraction: float = 1.0, from_scratch: bool = False) ->
     return result("finetune", {"top1_last_epoch": top1, "top1_best_on_test": top1 + 1}, settings)
 
 
-def fused(top1: float = 70.0) -> dict[str, Any]:
-    singles = [{"protocol": "linear", "path": "x", "stream": stream} for stream in ("joint", "bone")]
+def fused(*parts: Path, top1: float = 70.0) -> dict[str, Any]:
+    singles = [{"protocol": "linear", "path": str(part), "sha256": file_hash(part)} for part in parts]
     figures = {"top1_last_epoch": top1, "streams": ["joint", "bone"], "weights": [0.5, 0.5], "results": singles}
     content = result("ensemble", figures, {"weights": None})
     return {name: value for name, value in content.items() if name not in ("stream", "checkpoint", "pretraining")}
@@ -159,9 +160,7 @@ def test_a_result_that_is_there_twice_counts_once(tmp_path: Path) -> None:
 def test_what_differs_makes_another_row_or_column(tmp_path: Path) -> None:
     bone = linear(55.0, stream="bone")
     longer = linear(58.0, pretraining=run_facts(batch_size=16))
-    found = gathered(
-        tmp_path, linear(), linear(60.0, lr=1.0), bone, longer, finetuned(20.0, from_scratch=True), fused()
-    )
+    found = gathered(tmp_path, linear(), linear(60.0, lr=1.0), bone, longer, finetuned(20.0, from_scratch=True))
     (table,) = tables.accuracy(found)
     cells = columns_of(table)
     assert list(cells) == [
@@ -169,19 +168,25 @@ def test_what_differs_makes_another_row_or_column(tmp_path: Path) -> None:
         "HiCLR, 7 epochs | bone",
         "HiCLR, 7 epochs (seed0) (3) | joint",
         "from scratch | joint",
-        "ensemble | joint + bone",
     ]
     assert table["columns"] == ["linear, lr 3.0", "linear, lr 1.0", "fine-tuned, all labels"]
     assert cells["HiCLR, 7 epochs (seed0) (1) | joint"]["linear, lr 1.0"] == "60.0"
-    assert cells["ensemble | joint + bone"] == {
-        "linear, lr 3.0": "70.0",
-        "linear, lr 1.0": "–",
-        "fine-tuned, all labels": "–",
-    }
     differing, shared = tables.configurations(found)
     assert differing["rows"]["batch_size"] == ["8", "8", "16"]
     assert shared["rows"]["encoder.skeleton"] == ["kinect20"]
     assert shared["rows"]["views"] == ["BA, BA + NA"]
+
+
+def test_an_ensemble_stands_in_the_column_of_what_it_fuses(tmp_path: Path) -> None:
+    contents = linear(lr=3.0), linear(50.0, lr=1.0), linear(55.0, lr=1.0, stream="bone")
+    paths = [save(tmp_path, f"runs/{place}/linear-xsub.json", content) for place, content in enumerate(contents)]
+    save(tmp_path, "runs/e/ensemble-xsub.json", fused(*paths[1:]))
+    (table,) = tables.accuracy(gather([tmp_path]))
+    assert columns_of(table)["ensemble | joint + bone"] == {"linear, lr 3.0": "–", "linear, lr 1.0": "70.0"}
+    save(tmp_path, "runs/f/ensemble-xsub.json", fused(paths[0], paths[2], top1=71.0))  # of different settings
+    (table,) = tables.accuracy(gather([tmp_path]))
+    assert table["columns"] == ["linear, lr 3.0", "linear, lr 1.0", "linear, fused"]
+    assert columns_of(table)["ensemble (f) | joint + bone"]["linear, fused"] == "71.0"
 
 
 def test_other_data_have_a_table_of_their_own(tmp_path: Path) -> None:
@@ -193,7 +198,8 @@ def test_other_data_have_a_table_of_their_own(tmp_path: Path) -> None:
 
 
 def test_what_was_chosen_on_the_test_side_is_never_the_headline(tmp_path: Path) -> None:
-    published = {**fused(), "protocol": "ensemble-published-protocol", "top1_best_weights_on_test": 77.77}
+    part = save(tmp_path, "part/linear-xsub.json", linear())
+    published = {**fused(part, part), "protocol": "ensemble-published-protocol", "top1_best_weights_on_test": 77.77}
     del published["top1_last_epoch"]
     found = gathered(tmp_path, linear(), published)
     shown = json.dumps(tables.accuracy(found))

@@ -262,6 +262,7 @@ def classify(model: Model, embeddings: Embeddings) -> Predictions:
     Raises:
         ValueError: the model has no classifier.
     """
-    features = torch.from_numpy(embeddings.features).to(next(model.parameters()).device)
+    class_names = model.class_names
+    features = torch.from_numpy(embeddings.features).to(next(model.buffers()).device)
     probabilities = model.probabilities(features).cpu().numpy()
-    return Predictions(model.class_names, embeddings.names, probabilities, embeddings.classes, embeddings.skipped)
+    return Predictions(class_names, embeddings.names, probabilities, embeddings.classes, embeddings.skipped)

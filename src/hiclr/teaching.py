@@ -27,6 +27,7 @@ KINDS = get_args(Kind)
 FOLDS = 5  # in which a regression leaves examples out
 STRENGTHS = tuple(10.0**power for power in range(-2, 4))  # C of the logistic regression, from doubtful to bold
 UNTESTED_STRENGTH = 1.0  # of a single example a class
+_NEVER = 1e-12  # the least probability that counts
 SHARPNESS = np.geomspace(0.1, 1e4, 200)  # by which cosines are multiplied to be scores
 UNTESTED_DOUBT = 0.5  # where there is nothing to learn it from: an example of its own class is taken for it by half
 
@@ -99,11 +100,14 @@ def _mean(features: Tensor, labels: Tensor, class_names: Sequence[str], several:
         cosines = cosines[tested]
     truths = labels[tested] if several.any() else labels
     right = (cosines.argmax(1) == truths).double().mean().item()
-    # n left-out examples, all of them right, speak for a probability of (n + 1) / (n + 2): Platt (1999)
-    doubt = 1 / (len(truths) + 2) if several.any() else UNTESTED_DOUBT
-    sharpness = min(SHARPNESS, key=lambda value: _loss(value * cosines, truths, doubt))
+    sharpness = min(SHARPNESS, key=lambda value: _loss(value * cosines, truths, _doubt(several)))
     head = LinearHead(class_names, sharpness * means, torch.zeros(len(class_names)), normalized=True)
     return Lesson(head, "mean", float(sharpness), 100 * right if several.any() else None, int(several.sum()))
+
+
+def _doubt(several: NDArray[np.bool_]) -> float:
+    """What is left to other classes: n examples speak for (n + 1) / (n + 2) at most, as Platt (1999) has it."""
+    return 1 / (several.sum() + 2) if several.any() else UNTESTED_DOUBT
 
 
 def _loss(scores: Tensor, labels: Tensor, doubt: float) -> float:
@@ -130,8 +134,8 @@ def _logistic(
     if several.any():
         folds = np.where(several, places_in_class(truths) % FOLDS, -1)
         tried = {strength: _left_out(x, truths, folds, strength) for strength in progress(STRENGTHS)}
-        strength = min(tried, key=lambda one: tried[one][0])
-        estimate = 100 * tried[strength][1]
+        strength = min(tried, key=lambda one: _loss(tried[one], labels[several], _doubt(several)))
+        estimate = 100 * (tried[strength].argmax(1) == labels[several]).double().mean().item()
     fitted = _regression(x, truths, strength)
     weight, bias = (torch.from_numpy(part) for part in _of_all_classes(fitted))
     head = LinearHead(class_names, *for_raw_features(weight, bias, *bank.spread()), normalized=True)
@@ -147,19 +151,13 @@ def places_in_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return places
 
 
-def _left_out(
-    x: NDArray[np.float64], labels: NDArray[np.int64], folds: NDArray[np.int64], strength: float
-) -> tuple[float, float]:
-    """Mean cross-entropy and share of right answers on each fold, learnt from all the others; fold -1 is never out."""
-    loss, right = 0.0, 0
+def _left_out(x: NDArray[np.float64], labels: NDArray[np.int64], folds: NDArray[np.int64], strength: float) -> Tensor:
+    """Scores (N', L) of each fold, learnt from all the others; what is in fold -1 is never left out."""
+    chances = np.zeros((len(x), labels.max() + 1))
     for fold in range(int(folds.max()) + 1):
         out = folds == fold
-        model = _regression(x[~out], labels[~out], strength)
-        chances = model.predict_log_proba(x[out])
-        loss -= chances[np.arange(out.sum()), labels[out]].sum()
-        right += (chances.argmax(1) == labels[out]).sum()
-    tested = int((folds >= 0).sum())
-    return loss / tested, right / tested
+        chances[out] = _regression(x[~out], labels[~out], strength).predict_proba(x[out])
+    return torch.from_numpy(np.log(chances[folds >= 0] + _NEVER))
 
 
 def _regression(x: NDArray[np.float64], labels: NDArray[np.int64], strength: float) -> Any:

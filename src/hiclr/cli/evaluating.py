@@ -111,7 +111,7 @@ def linear(
         "seed": seed,
     }
     head = _head(result.layer, train_bank, data.folder.class_names, standardize)
-    shared = {f"linear top-1 on {data.benchmark}, last epoch, %": result.scores.top1}
+    shared = {f"linear top-1 on {data.folder.about['corpus']} {data.benchmark}, last epoch, %": result.scores.top1}
     model = Model(encoder, trained.stream, data.folder.preparation, head, trained.epochs, trained.run, shared)
     return report(
         "linear", trained, data, out, figures, result.scores, settings, len(train_bank.labels), validated, model

@@ -17,7 +17,7 @@
 
   const at = (id) => document.getElementById(id);
   const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
   /** plotly reads tags in text: a name is only a name. */
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const short = (text, most = 28) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);

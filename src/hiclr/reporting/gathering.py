@@ -264,7 +264,8 @@ def _encoders(results: Sequence[Result], runs: Sequence[Run]) -> list[Encoder]:
         facts, checkpoint = result.facts, result.facts.get("checkpoint", {})
         made = {} if result.from_scratch else facts.get("pretraining", {})
         if result.fused:
-            stream, key = " + ".join(facts["streams"]), f"ensemble {facts['streams']} {facts.get('weights')}"
+            parts = [part.get("sha256") for part in facts["results"]]
+            stream, key = " + ".join(facts["streams"]), f"ensemble {parts} {facts.get('weights')}"
         else:
             stream, trained = str(facts.get("stream", "–")), made or checkpoint.get("sha256")
             key = _key(trained, stream, checkpoint.get("epochs"), result.from_scratch)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hiclr.data.folder import PreparedFolder
+from hiclr.provenance import file_hash
 from hiclr.reporting.gathering import Encoder, Gathered, Result
 from hiclr.reporting.views import VIEWS, named_views
 from hiclr.skeleton import Skeleton
@@ -35,14 +36,15 @@ def _accuracy(gathered: Gathered, first: Result) -> Table:
         for encoder in gathered.encoders
         if (results := [result for result in encoder.results if result.data == first.data])
     }
-    columns = _columns([result for results in here.values() for result in results])
+    kinds = _kinds(gathered.results)
+    columns = _columns({result: kinds[result] for results in here.values() for result in results})
     rows: list[Table] = [
         {
             "name": encoder.name,
             "stream": encoder.stream,
             "seeds": len(encoder.seeds),
             "subject": encoder is gathered.subject,
-            "cells": [_cell(results, column, columns) for column in columns],
+            "cells": [_cell(results, column, kinds) for column in columns],
         }
         for encoder, results in here.items()
     ]
@@ -60,26 +62,37 @@ def _accuracy(gathered: Gathered, first: Result) -> Table:
     }
 
 
-def _columns(results: Sequence[Result]) -> list[Table]:
-    """One for each protocol and its settings, and one for retrieval; what differs in a protocol stands in its name."""
-    single = [result for result in results if not result.fused]
-    kinds = {_kind(result): result for result in sorted(single, key=lambda result: result.rank)}
-    columns: list[Table] = []
-    for kind, result in kinds.items():
-        alike = [other for other in kinds.values() if other.protocol == result.protocol]
-        column = {"kind": kind, "protocol": result.protocol, "figure": "top1", "label": label(result, alike)}
-        columns.append(column)
-        if result.facts.get("retrieval_map") is not None:
-            columns.append({**column, "figure": "map", "label": "retrieval mAP"})
-    protocols = {column["protocol"] for column in columns}
-    for protocol in dict.fromkeys(result.fused for result in results if result.fused):
-        if protocol not in protocols:
-            columns.append({"kind": None, "protocol": protocol, "figure": "top1", "label": f"{protocol}, fused"})
-    return columns
+def _kinds(results: Sequence[Result]) -> dict[Result, str]:
+    """What a result shares with all others of its column: protocol and settings; an ensemble those of what it fuses."""
+    single = {result: _kind(result) for result in results if not result.fused}
+    by_file = {file_hash(result.path): kind for result, kind in single.items()}
+    kinds = dict(single)
+    for result in results:
+        if result.fused:
+            parts = {by_file.get(part.get("sha256")) for part in result.facts["results"]}
+            home = parts.pop() if len(parts) == 1 else None
+            kinds[result] = home or f"{result.fused}, fused"
+    return kinds
 
 
 def _kind(result: Result) -> str:
     return json.dumps([result.protocol, result.settings], sort_keys=True, default=str)
+
+
+def _columns(kinds: Mapping[Result, str]) -> list[Table]:
+    """One for each kind, and one for retrieval; what differs within a protocol stands in the name."""
+    first: dict[str, Result] = {}
+    for result in sorted(kinds, key=lambda result: (result.fused is not None, result.rank)):
+        if result.top1 is not None:
+            first.setdefault(kinds[result], result)
+    columns: list[Table] = []
+    for kind, result in first.items():
+        alike = [other for other in first.values() if other.protocol == result.protocol]
+        name = kind if result.fused else label(result, alike)
+        columns.append({"kind": kind, "retrieval": False, "label": name})
+        if result.facts.get("retrieval_map") is not None:
+            columns.append({"kind": kind, "retrieval": True, "label": "retrieval mAP"})
+    return columns
 
 
 def label(result: Result, alike: Sequence[Result]) -> str:
@@ -96,19 +109,13 @@ def label(result: Result, alike: Sequence[Result]) -> str:
     return ", ".join([name, *(f"{key} {settings[key]}" for key in differing)])
 
 
-def _cell(results: Sequence[Result], column: Table, columns: Sequence[Table]) -> Table:
+def _cell(results: Sequence[Result], column: Table, kinds: Mapping[Result, str]) -> Table:
     """Mean and deviation of what stands in a column, each weights and seed once."""
-    home = next(other["kind"] for other in columns if other["protocol"] == column["protocol"])
     values: dict[str, float] = {}
     for result in results:
-        here = (
-            column["kind"] == home and result.fused == column["protocol"]
-            if result.fused
-            else (_kind(result) == column["kind"])
-        )
-        value = result.facts.get("retrieval_map") if column["figure"] == "map" else result.top1
-        if here and value is not None and not (result.fused and column["figure"] == "map"):
-            which = [result.facts.get("checkpoint", {}).get("sha256"), result.facts["settings"], result.fused]
+        value = result.facts.get("retrieval_map") if column["retrieval"] else result.top1
+        if kinds[result] == column["kind"] and value is not None:
+            which = [result.facts.get("checkpoint", {}).get("sha256"), result.facts["settings"]]
             values[json.dumps(which, sort_keys=True, default=str)] = value
     return {"text": mean_and_deviation(list(values.values())), "count": len(values)}
 
