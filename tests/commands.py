@@ -16,6 +16,7 @@ SHORTER = {
     "linear": "--epochs 2",
     "knn": "--k [1,3]",
     "finetune": "--max_epochs 1",
+    "demo": "--max_epochs 1",
     "ablate": "--max_epochs 1 --data.batch_size 16 --method.encoder.width 2 --rows [SkeletonCLR] --seeds 0",
 }
 

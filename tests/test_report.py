@@ -498,3 +498,9 @@ def test_an_interrupted_write_leaves_the_old_page(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="disk full"):
         write_report(path, found, None, {"missing": "other"})
     assert path.read_bytes() == before
+
+
+def test_the_help_says_what_the_verb_does(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--help"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  report ")]
+    assert "one HTML page of runs" in line

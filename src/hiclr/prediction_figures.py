@@ -19,6 +19,7 @@ MOST_TIMELINES = 8
 WORTH_TELLING = 0.005  # a probability that is not 0 %
 _MOST_CLASSES = 12  # rows of a timeline
 _WIDTH = 9.0
+_GAP = 0.6  # between two clips, in bars
 _FAINT = "#D0D0D0"
 
 
@@ -35,27 +36,27 @@ def predictions_figure(predictions: Predictions, top: int = 3) -> Figure:
 def _clip_bars(predictions: Predictions, top: int) -> Figure:
     """A group of bars for each clip, the most probable class dark."""
     best = [[one for one in classes if one[1] >= WORTH_TELLING] for classes in predictions.top(top)]
-    rows = max(map(len, best))
-    figure = Figure(figsize=(_WIDTH, 0.9 + len(best) * (0.24 * rows + 0.12)), facecolor="white", layout="constrained")
+    places = np.cumsum([0, *(len(classes) + _GAP for classes in best)])
+    figure = Figure(figsize=(_WIDTH, 0.8 + 0.24 * places[-1]), facecolor="white", layout="constrained")
     axes = figure.subplots()
-    step = 1 / (rows + 0.5)  # half a bar between two clips
-    for place, (classes, right, truth) in enumerate(zip(best, predictions.right, predictions.truths, strict=True)):
+    for first, classes, right, truth in zip(places[:-1], best, predictions.right, predictions.truths, strict=True):
         for rank, (name, probability) in enumerate(classes):
-            axes.barh(place + rank * step, probability, 0.85 * step, color=_FAINT if rank else RIGHT)
+            axes.barh(first + rank, probability, 0.85, color=_FAINT if rank else RIGHT)
             said = f"{_short(name)}  {probability:.0%}"
             if rank == 0 and right is not None:
                 said += "  (right)" if right else f"  (is {_short(str(truth))})"
             axes.annotate(
                 said,
-                (probability, place + rank * step),
+                (probability, first + rank),
                 (4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
                 color=LEFT if rank == 0 and right is False else MIDDLE,
+                parse_math=False,
             )
-    axes.set_yticks(range(len(best)), [_short(name, 36) for name in predictions.names], fontsize=8, parse_math=False)
-    axes.set_ylim(len(best) - step, -step)
+    axes.set_yticks(places[:-1], [_short(name, 36) for name in predictions.names], fontsize=8, parse_math=False)
+    axes.set_ylim(places[-1] - 0.5, -0.9)
     axes.set_xlim(0, 1.35)
     axes.set_xticks(np.linspace(0, 1, 5), [f"{share:.0%}" for share in np.linspace(0, 1, 5)], fontsize=8)
     axes.set_xlabel("probability", fontsize=8)

@@ -28,7 +28,7 @@ FOLDS = 5  # in which a regression leaves examples out
 STRENGTHS = tuple(10.0**power for power in range(-2, 4))  # C of the logistic regression, from doubtful to bold
 UNTESTED_STRENGTH = 1.0  # of a single example a class
 _NEVER = 1e-12  # the least probability that counts
-SHARPNESS = np.geomspace(0.1, 1e4, 200)  # by which cosines are multiplied to be scores
+SHARPNESS = np.geomspace(0.1, 1e6, 280)  # by which cosines are multiplied to be scores
 UNTESTED_DOUBT = 0.5  # where there is nothing to learn it from: an example of its own class is taken for it by half
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hiclr.cli.console import progress
 from hiclr.cli.launch import launch
-from hiclr.cli.results import features, fitted, report
+from hiclr.cli.results import features, fitted, record
 from hiclr.data.module import SkeletonData
 from hiclr.distributed import by_first
 from hiclr.encoders.checkpoint import load_encoder
@@ -113,7 +113,7 @@ def linear(
     head = _head(result.layer, train_bank, data.folder.class_names, standardize)
     shared = {f"linear top-1 on {data.folder.about['corpus']} {data.benchmark}, last epoch, %": result.scores.top1}
     model = Model(encoder, trained.stream, data.folder.preparation, head, trained.epochs, trained.run, shared)
-    return report(
+    return record(
         "linear", trained, data, out, figures, result.scores, settings, len(train_bank.labels), validated, model
     )
 
@@ -177,4 +177,4 @@ def knn(
         "retrieval_map": 100 * known.mean().item() if len(known) else None,
         "retrieval_left_out": len(precision) - len(known),
     }
-    return report("knn", trained, data, out, figures, by_k[k[0]], {"k": list(k)}, len(sides[0].labels))
+    return record("knn", trained, data, out, figures, by_k[k[0]], {"k": list(k)}, len(sides[0].labels))

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from torch.optim import SGD
 
 from hiclr.cli.launch import launch
-from hiclr.cli.results import fitted, report, result_folder
+from hiclr.cli.results import fitted, record, result_folder
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.checkpoint import TrainedEncoder, load_encoder
 from hiclr.encoders.transfer import fresh, with_settings
@@ -127,7 +127,7 @@ def finetune(
         "top1_best_on_test": max(top1_by_epoch.values()),
         "top1_by_epoch": top1_by_epoch,
     }
-    return report("finetune", trained, data, out, figures, scores, settings, len(labelled))
+    return record("finetune", trained, data, out, figures, scores, settings, len(labelled))
 
 
 class ScoreLog(Callback):

@@ -156,7 +156,7 @@ def result_folder(trained: TrainedEncoder, data: SkeletonData, out: Path | None)
     return out or folder
 
 
-def report(
+def record(
     protocol: str,
     trained: TrainedEncoder,
     data: SkeletonData,

@@ -11,7 +11,7 @@ import torch
 
 from hiclr.cli.answers import say, say_skipped
 from hiclr.cli.console import progress
-from hiclr.cli.results import report, save_model
+from hiclr.cli.results import record, save_model
 from hiclr.data.corpora.base import some
 from hiclr.data.module import SkeletonData
 from hiclr.device import Accelerator, choose_device
@@ -105,7 +105,7 @@ def teach(
     figures = {"top1": scores.top1, **({} if lesson.estimate is None else {"left_out_examples_top1": lesson.estimate})}
     folder = None if out is None else Path(out)
     trained = load_encoder(model, stream)
-    report("teach", trained, data, folder, figures, scores, settings, len(labels), model=done.cpu())
+    record("teach", trained, data, folder, figures, scores, settings, len(labels), model=done.cpu())
     return done
 
 

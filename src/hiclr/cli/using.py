@@ -116,7 +116,8 @@ def predict(
         raise ValueError(f"top must be at least 1, got {top}")
     slide = _window(window, stride, fps)
     if out is None and resolved_options:
-        out = Path(f"{Path(data).resolve().stem}-predictions")
+        place = Path(data).resolve()
+        out = Path(f"{place.name if place.is_dir() else place.stem}-predictions")
     if out is not None and Path(out).is_file():
         raise ValueError(f"{out} is a file: choose a folder for the predictions")
     used, source, device = _open(model, data, stream, kind, options, accelerator)

@@ -143,11 +143,13 @@
       trace.text = trace.z.map((row) => row.map((value) => (value >= 0.5 ? Math.round(value) : "")));
       Object.assign(trace, { texttemplate: "%{text}", textfont: { size: count > 20 ? 8 : size - 1 } });
     }
-    const ticks = { tickmode: "array", tickvals: [...order.keys()], ticks: "", showgrid: false, zeroline: false, tickfont: { size } };
     const chart = at("matrix");
+    const every = Math.ceil((size + 1) * count / Math.max(chart.clientWidth - room - 130, 1)); // columns that have a name
+    const named = [...order.keys()].filter((place) => place % every === 0);
+    const ticks = { tickmode: "array", tickvals: [...order.keys()], ticks: "", showgrid: false, zeroline: false, tickfont: { size } };
     chart.style.height = `${Math.max(320, count * step + room + 40)}px`;
     Plotly.react(chart, [trace], { ...BASE, plot_bgcolor: "#d0d0d0", margin: { l: room + 24, r: 10, t: 10, b: room + 24 },
-      xaxis: { ...ticks, ticktext: [...labels].reverse(), tickangle: -90, title: { text: "taken for", standoff: 6 } },
+      xaxis: { ...ticks, tickvals: named, ticktext: named.map((place) => labels[count - 1 - place]), tickangle: -90, title: { text: "taken for", standoff: 6 } },
       yaxis: { ...ticks, ticktext: labels, title: { text: "true class", standoff: 6 } } }, CONFIG);
   }
 
@@ -156,6 +158,7 @@
     const draw = () => { drawClasses(matrix()); drawMatrix(matrix(), at("matrix-order").value); };
     at("matrix-of").addEventListener("change", draw);
     at("matrix-order").addEventListener("change", draw);
+    window.addEventListener("resize", () => drawMatrix(matrix(), at("matrix-order").value));
     at("class-table").querySelectorAll("thead button").forEach((button, column) => button.addEventListener("click", () => {
       sorted = { column, up: sorted.column === column ? !sorted.up : column === 0 };
       drawClasses(matrix());
