@@ -233,7 +233,7 @@ def test_the_reference_has_the_docstrings(site: Path) -> None:
     page = (site / "reference" / "losses.html").read_text(encoding="utf-8")
     assert "similarity_logits" in page and "temperature" in page
     verbs = (site / "reference" / "verbs.html").read_text(encoding="utf-8")
-    assert all(f".{name}\"" in verbs for name in cli.__all__)  # an anchor: hiclr.cli.training.pretrain
+    assert all(f'.{name}"' in verbs for name in cli.__all__)  # an anchor: hiclr.cli.training.pretrain
 
 
 def test_the_site_opens_as_files(site: Path) -> None:

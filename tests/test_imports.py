@@ -52,8 +52,8 @@ ALLOWED: dict[str, set[str]] = {
     "onnx": {"functional", "model", "skeleton"},
     "plots": {"skeleton"},
     "animation": {"player", "plots", "skeleton"},
-    "player": {"skeleton"},
-    "viewing": {"data", "player", "plots", "skeleton", "transforms"},
+    "player": {"plots", "skeleton"},
+    "viewing": {"data", "player", "transforms"},
     "pose": {"pose", "skeleton"},
     "reporting": {
         "data.folder", "encoders.checkpoint", "evaluation", "player", "plots", "provenance", "reporting", "skeleton",

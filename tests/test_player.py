@@ -63,6 +63,19 @@ def test_the_centre_of_prepared_sequences_is_at_the_origin_while_its_body_shows(
     np.testing.assert_array_equal(absent, expected)
 
 
+def test_bodies_stand_apart_and_masked_joints_are_not_there() -> None:
+    x = np.random.default_rng(0).normal(0, 0.3, (3, 6, 20, 3))
+    x[..., 2] = 0  # no third body
+    x[:, :, KINECT.centre_joint] = 0
+    x[:, 2:4, 5, 0] = 0.1
+    shown = player.from_prepared(x, KINECT.centre_joint)
+    assert shown.shape == (6, 2, 20, 3)
+    apart = shown[:, 1, KINECT.centre_joint] - shown[:, 0, KINECT.centre_joint]
+    np.testing.assert_allclose(apart, np.broadcast_to([-1.1, 0, 0], (6, 3)))
+    assert np.isnan(shown[2:4, 0, 5]).all() and np.isfinite(np.delete(shown[:, 0], 5, axis=1)).all()
+    assert player.packed(shown, "x", centre=KINECT.centre_joint)["shape"] == [6, 2, 20]
+
+
 def test_a_sequence_without_any_joint_can_be_packed() -> None:
     assert np.isnan(unpacked(player.packed(np.zeros((3, 1, 20, 3)), ""))).all()
 

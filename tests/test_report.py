@@ -20,11 +20,10 @@ from hiclr.evaluation import Scores, scores_path
 from hiclr.methods.aimclr import AimCLR
 from hiclr.methods.hiclr import HiCLR
 from hiclr.methods.skeletonclr import SkeletonCLR
-from hiclr.player import packed
 from hiclr.provenance import file_hash
 from hiclr.reporting import tables
 from hiclr.reporting.gathering import Gathered, Result, gather
-from hiclr.reporting.looking import look, probabilities, stratified, to_show
+from hiclr.reporting.looking import look, probabilities, stratified
 from hiclr.reporting.page import page, write_report
 from hiclr.reporting.views import drawn_views, named_views
 from hiclr.skeleton import SKELETONS
@@ -362,19 +361,6 @@ def test_a_stratified_draw_takes_from_every_class() -> None:
     assert np.bincount(labels[drawn]).tolist() == [4, 3, 2] or np.bincount(labels[drawn]).tolist() == [3, 4, 2]
     assert len(set(drawn.tolist())) == 9
     assert stratified(labels, 100, seed=0).tolist() == list(range(57))
-
-
-def test_bodies_stand_apart_and_masked_joints_are_not_there() -> None:
-    x = np.random.default_rng(0).normal(0, 0.3, (3, 6, 20, 3))
-    x[..., 2] = 0  # no third body
-    x[:, :, KINECT.centre_joint] = 0
-    x[:, 2:4, 5, 0] = 0.1
-    shown = to_show(x, KINECT.centre_joint)
-    assert shown.shape == (6, 2, 20, 3)
-    apart = shown[:, 1, KINECT.centre_joint] - shown[:, 0, KINECT.centre_joint]
-    np.testing.assert_allclose(apart, np.broadcast_to([1.1, 0, 0], (6, 3)))
-    assert np.isnan(shown[2:4, 0, 5]).all() and np.isfinite(np.delete(shown[:, 0], 5, axis=1)).all()
-    assert packed(shown, "x", centre=KINECT.centre_joint)["shape"] == [6, 2, 20]
 
 
 # --- views ----------------------------------------------------------------------------------------

@@ -74,12 +74,14 @@ def _run(verb: str, arguments: list[str]) -> None:
         options = parser.parse_args(arguments if verb.split()[0] in _WITH_POSITIONALS else _gathered(arguments, calls))
     except ArgumentError as error:
         raise ValueError(f"{_innermost(str(error))}: see hiclr {verb} --help") from None
-    resolved_options.clear()  # of a command before, in the same process
     resolved_options.update(yaml.safe_load(parser.dump(options)))
-    values = vars(parser.instantiate(options))
     results: list[Any] = []
-    for call in calls:
-        results = [call(*results, **{name: values[name] for name in signature(call).parameters if name in values})]
+    try:
+        values = vars(parser.instantiate(options))
+        for call in calls:
+            results = [call(*results, **{name: values[name] for name in signature(call).parameters if name in values})]
+    finally:
+        resolved_options.clear()  # what is called from Python next, in this process, is no part of the command
     if getattr(results[0], "spoils", False):  # a diagnosis
         sys.exit(1)
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hiclr.plots import visible_joints
 from hiclr.skeleton import Skeleton
 
 _STEPS = 32767  # of int16, to both sides of the middle
 _ABSENT = -32768
 _FARTHEST = 1e6  # metres; as preparation has it
+_APART = 1.1  # metres between the bodies of a prepared sequence
 
 
 def packed(
@@ -66,6 +68,28 @@ def there(frames: NDArray[np.floating[Any]], centre: int | None = None) -> NDArr
     if centre is not None:
         seen[:, :, centre] = measured[:, :, centre] & seen.any(2)
     return seen
+
+
+def from_prepared(x: NDArray[np.floating[Any]], centre: int) -> NDArray[np.floating[Any]]:
+    """A prepared sequence, or a view of one, as frames to be packed: NaN where a joint is masked, no absent bodies.
+
+    Args:
+        x: (3, T, V, M) in metres.
+        centre: the joint that preparation puts at the origin.
+
+    Returns:
+        (T, M', V, 3); one body of NaN where there is none.
+    """
+    seen = visible_joints(x, centre)
+    frames = np.where(seen, x, np.nan).transpose(1, 3, 2, 0)
+    return side_by_side(frames[:, seen.any((0, 1))]) if seen.any() else frames[:, :1]
+
+
+def side_by_side(frames: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Frames (T, M, V, 3) with bodies beside each other, each of which preparation puts at the origin."""
+    bodies = frames.shape[1]
+    steps = _APART * ((bodies - 1) / 2 - np.arange(bodies))  # the first to the left of who sees their fronts
+    return np.asarray(frames + steps[:, None, None] * np.array([1, 0, 0]), frames.dtype)
 
 
 def layout(skeleton: Skeleton) -> dict[str, Any]:

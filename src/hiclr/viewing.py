@@ -18,14 +18,11 @@ from hiclr.data.corpora.base import Corpus, some
 from hiclr.data.folder import Preparation
 from hiclr.data.prepare import prepared_batches
 from hiclr.data.recordings.base import broken_frames
-from hiclr.plots import visible_joints
-from hiclr.skeleton import Skeleton
 from hiclr.transforms import View
 
 PAGE_BYTES = 8_000_000  # of coordinates in a page
 _COORDINATE_BYTES = 8 / 3  # int16 in base64
 _FEWEST_FRAMES = 20  # of a recording; a page that has room for less shows nothing
-_APART = 1.0  # metres between the bodies of a prepared sequence
 _STYLES = 8  # sequences drawn together: AdaIN takes its style from another one
 
 
@@ -150,7 +147,7 @@ def _read(corpus: Corpus, row: int, start: int, size: int, most: int | None, cen
         lines.append(f"NaN or places that cannot be in {broken} of them: preparation leaves the recording out")
     visible = np.where(seen[..., None], frames, np.float32(np.nan))[:, bodies]
     if centre is not None:
-        visible = _apart(visible)
+        visible = player.side_by_side(visible)
     return Shown(recording.name, recording.name, _class_of(corpus, row), visible, "\n".join(lines))
 
 
@@ -175,16 +172,16 @@ def under_views(
         ValueError: the recording cannot be prepared.
     """
     x, name = _some_prepared(corpus, row, is_prepared), str(corpus.samples["name"].iloc[row])
-    group, skeleton = _class_of(corpus, row), corpus.skeleton
+    group, centre = _class_of(corpus, row), corpus.skeleton.centre_joint
     torch.manual_seed(seed)
-    shown = [Shown(name, "as prepared", group, _visible(x[0], skeleton), f"{name}\n{group}")]
+    shown = [Shown(name, "as prepared", group, player.from_prepared(x[0].numpy(), centre), f"{name}\n{group}")]
     before: list[str] = []
     for title, view in views.items():
         with torch.no_grad():
             changed = view.augment_stream(view.augment_joints(x), "joint")[0]
         new = view.steps[len(before) :] if view.steps[: len(before)] == before else view.steps
         before = view.steps
-        shown.append(Shown(name, title, group, _visible(changed, skeleton), _steps(new)))
+        shown.append(Shown(name, title, group, player.from_prepared(changed.numpy(), centre), _steps(new)))
     return shown
 
 
@@ -205,21 +202,6 @@ def _some_prepared(corpus: Corpus, row: int, is_prepared: bool) -> Tensor:
     if 0 not in batch.rows:
         raise ValueError(f"{corpus.samples['name'].iloc[row]} cannot be prepared: {batch.skipped[0].reason}")
     return batch.x
-
-
-def _visible(x: Tensor, skeleton: Skeleton) -> NDArray[np.float32]:
-    """A sequence (3, T, V, M) as frames (T, M, V, 3), NaN where a joint is masked or a body absent."""
-    view = x.numpy()
-    seen = visible_joints(view, skeleton.centre_joint)
-    frames = np.where(seen, view, np.float32(np.nan)).transpose(1, 3, 2, 0)
-    return _apart(frames[:, seen.any((0, 1))])
-
-
-def _apart(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Frames (T, M, V, 3) with bodies beside each other, which preparation centred each on its own."""
-    bodies = frames.shape[1]
-    steps = _APART * ((bodies - 1) / 2 - np.arange(bodies))  # the first to the left of who sees their fronts
-    return np.asarray(frames + steps[:, None, None] * np.array([1, 0, 0]), np.float32)
 
 
 def page(

@@ -21,7 +21,6 @@ from hiclr.__main__ import main
 from hiclr.data.folder import PreparedFolder
 from hiclr.inference import Predictions
 from hiclr.model import load_model
-from hiclr.provenance import resolved_options
 from hiclr.timeline import Timelines
 from writers.clips import write_npy_clip, write_table
 from writers.learnable import learnable_frames, write_learnable
@@ -118,7 +117,6 @@ def test_embed_names_what_it_leaves_out(here: Path, capsys: pytest.CaptureFixtur
 
 
 def test_three_lines_of_python_write_nothing(here: Path) -> None:
-    resolved_options.clear()  # of the commands before
     before = sorted(Path().iterdir())
     found = hiclr.embed("run", "clips")
     predicted = hiclr.predict(MODEL, "clips")

@@ -91,8 +91,7 @@ def make_page(
     for one in gathered.left_out:
         console.print(f"Left out {one}", markup=False, highlight=False)
     console.print(
-        f"Report of {len(gathered.results)} results saved in {out} ({out.stat().st_size / 1e6:.1f} MB): "
-        "open it in a browser",
+        f"Report saved in {out} ({out.stat().st_size / 1e6:.1f} MB): open it in a browser",
         markup=False,
         highlight=False,
     )

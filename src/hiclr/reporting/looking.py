@@ -16,8 +16,7 @@ from torch.nn.functional import normalize
 
 from hiclr.data.folder import PreparedFolder
 from hiclr.evaluation import Scores
-from hiclr.player import layout, packed
-from hiclr.plots import visible_joints
+from hiclr.player import from_prepared, layout, packed
 from hiclr.reporting.gathering import Result
 from hiclr.reporting.views import drawn_views
 
@@ -31,7 +30,6 @@ _SECONDS = 3  # that a prepared sequence is played for: how long it was is not k
 _WRONG, _RIGHT, _QUERIES = 12, 8, 12  # answers listed; queries whose neighbours are shown
 _STYLES = 7  # other sequences that lend their style to a view
 _BANK = 10_000  # training sequences searched for neighbours
-_APART = 1.1  # metres between bodies, each of which preparation puts at the origin
 
 
 def look(
@@ -233,26 +231,12 @@ def _packed(folder: PreparedFolder, row: int, frames: int) -> Part:
     steps = np.linspace(0, x.shape[1] - 1, min(frames, x.shape[1])).round().astype(np.int64)
     title = folder.class_names[int(sample["label"])]
     return packed(
-        to_show(x[:, steps], folder.skeleton.centre_joint),
+        from_prepared(x[:, steps], folder.skeleton.centre_joint),
         title,
         str(sample["name"]),
         str(row),
         folder.skeleton.centre_joint,
     )
-
-
-def to_show(x: NDArray[np.floating[Any]], centre: int) -> NDArray[np.float64]:
-    """A prepared sequence (3, T, V, M) as the player takes it, (T, M, V, 3): bodies side by side, NaN for what is not.
-
-    Args:
-        x: joint positions in metres.
-        centre: the joint that preparation puts at the origin.
-    """
-    seen = visible_joints(x, centre)
-    frames = np.where(seen, x.astype(np.float64), np.nan)[..., seen.any((0, 1))]
-    bodies = frames.shape[3]
-    frames[0] += _APART * (np.arange(bodies) - (bodies - 1) / 2)
-    return frames.transpose(1, 3, 2, 0) if bodies else np.full((x.shape[1], 1, x.shape[2], 3), np.nan)
 
 
 def _views(folder: PreparedFolder, examples: pd.DataFrame, learner: Mapping[str, Any], seed: int) -> Part:
@@ -275,4 +259,7 @@ def _views(folder: PreparedFolder, examples: pd.DataFrame, learner: Mapping[str,
         "name": str(folder.samples["name"].iloc[row]),
         "title": folder.class_names[folder.samples["label"].iloc[row]],
     }
-    return {**said, "sequences": [packed(to_show(view, centre), name, centre=centre) for name, view in views.items()]}
+    return {
+        **said,
+        "sequences": [packed(from_prepared(view, centre), name, centre=centre) for name, view in views.items()],
+    }
