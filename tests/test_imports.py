@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "": set(),  # the front door imports lazily
     "__main__": {"cli", "data.corpora", "data.prepare", "memory", "provenance"},
     "cli": {
-        *("animation", "device", "hub", "inference", "prediction_figures", "teaching", "timeline", "viewing"),
+        *("animation", "card", "device", "hub", "inference", "prediction_figures", "teaching", "timeline", "viewing"),
         *("ablation", "benchmarks", "cli", "data", "distributed", "encoders", "evaluation", "functional", "fusion"),
         *("memory", "methods", "onnx", "model", "plots", "pose", "provenance", "reporting", "skeleton", "transforms"),
     },

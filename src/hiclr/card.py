@@ -61,6 +61,11 @@ def model_card(model: Model, name: str) -> str:
     )
 
 
+def figure_name(protocol: str, corpus: str, benchmark: str | None) -> str:
+    """What the card calls a headline: the accuracy in per cent of a protocol."""
+    return f"{protocol} top-1 on {corpus} {benchmark}, %"
+
+
 def _summary(model: Model, network: str) -> str:
     what = f"{network} makes {model.encoder.feature_dim} features of a 3D skeleton sequence of one action"
     if model.head is not None:

@@ -18,7 +18,7 @@ from hiclr.skeleton import Skeleton
 _STEPS = 32767  # of int16, to both sides of the middle
 _ABSENT = -32768
 _FARTHEST = 1e6  # metres; as preparation has it
-_APART = 1.1  # metres between the bodies of a prepared sequence
+_APART = 1.0  # metres between the bodies of a prepared sequence
 
 
 def packed(

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from hiclr import share
+from hiclr import knn, linear, share
 from hiclr.cli import sharing
 from hiclr.cli.results import result_folder
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.checkpoint import load_encoder
 from hiclr.encoders.shared import CARD, CONFIG, WEIGHTS
+from hiclr.encoders.stgcn import STGCN
 from hiclr.hub import push
+from hiclr.methods.hiclr import HiCLR
 from hiclr.model import load_model
 from models import batch, small_model
-from runs import prepared
+from runs import prepared, run
 
 
 @pytest.fixture
@@ -46,6 +50,22 @@ def test_published_weights_become_a_model_folder(
     said = " ".join(capsys.readouterr().err.split())
     assert "STGCN of the motion stream, 25 joints (ntu25), 256 features, no classifier" in said
     assert "state a licence, then hiclr share --model" in said
+
+
+def test_the_card_tells_what_was_measured_with_the_checkpoint(tmp_path: Path) -> None:
+    folder = run(
+        prepared(tmp_path / "data"),
+        tmp_path / "run",
+        partial(HiCLR, encoder=partial(STGCN, width=2), queue_size=16),
+        max_epochs=0,
+    )
+    data = SkeletonData(tmp_path / "data", batch_size=8)
+    top1 = linear(folder, data, epochs=2)["top1_last_epoch"]
+    knn(folder, data, k=[1])
+    other = json.loads((folder / "knn-xsub.json").read_text(encoding="utf-8"))
+    other["checkpoint"]["sha256"] = "of an epoch before"
+    (folder / "knn-xsub.json").write_text(json.dumps(other), encoding="utf-8")
+    assert load_model(share(folder, tmp_path / "m")).figures == {"linear top-1 on tiny xsub, %": top1}
 
 
 def test_a_card_that_its_author_has_changed_is_uploaded_as_it_is(

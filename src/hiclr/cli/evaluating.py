@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from hiclr.card import figure_name
 from hiclr.cli.console import progress
 from hiclr.cli.launch import launch
 from hiclr.cli.results import features, fitted, record
@@ -111,7 +112,7 @@ def linear(
         "seed": seed,
     }
     head = _head(result.layer, train_bank, data.folder.class_names, standardize)
-    shared = {f"linear top-1 on {data.folder.about['corpus']} {data.benchmark}, last epoch, %": result.scores.top1}
+    shared = {figure_name("linear", data.folder.about["corpus"], data.benchmark): result.scores.top1}
     model = Model(encoder, trained.stream, data.folder.preparation, head, trained.epochs, trained.run, shared)
     return record(
         "linear", trained, data, out, figures, result.scores, settings, len(train_bank.labels), validated, model

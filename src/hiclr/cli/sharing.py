@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hiclr.card import figure_name
 from hiclr.cli.console import console
+from hiclr.encoders.checkpoint import checkpoint_path
 from hiclr.encoders.shared import CARD, is_model_folder, local_path
 from hiclr.functional import Stream
 from hiclr.hub import check_name
 from hiclr.hub import push as push_folder
 from hiclr.model import Model, load_model
+from hiclr.provenance import file_hash
+from hiclr.reporting.gathering import results_in
 
 
 def share(
@@ -45,6 +49,7 @@ def share(
         check_name(push)
     there = local_path(model)
     loaded = load_model(there, stream)
+    loaded.figures.update(_measured(there, loaded.stream))
     if out is not None:
         folder = loaded.save_pretrained(out, push)
         _say(f"Model saved in {folder}: {_contents(loaded)}.")
@@ -61,6 +66,21 @@ def share(
         shown = "private if it is new; --private false shows it to all" if private else "public if it is new"
         _say(f"Uploaded to {push_folder(folder, push, private)} ({shown})")
     return folder
+
+
+def _measured(path: Path, stream: Stream) -> dict[str, float]:
+    """The headlines beside a checkpoint that are about it: with its hash, or of the fine-tuning that made it."""
+    if is_model_folder(path):
+        return {}
+    checkpoint = checkpoint_path(path)
+    sha256 = file_hash(checkpoint)
+    figures = {}
+    for result in results_in(checkpoint.parent):
+        made = result.facts.get("checkpoint", {}).get("sha256") == sha256 and result.facts.get("stream") == stream
+        if result.top1 is not None and (made or result.protocol == "finetune"):
+            facts = result.facts["data"]
+            figures[figure_name(result.protocol, facts["corpus"], facts["benchmark"])] = result.top1
+    return figures
 
 
 def _contents(model: Model) -> str:

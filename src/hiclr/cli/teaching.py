@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hiclr.card import figure_name
 from hiclr.cli.answers import say, say_skipped
 from hiclr.cli.console import progress
 from hiclr.cli.results import record, save_model
@@ -101,6 +102,7 @@ def teach(
     scores = _scores(
         done, embed_source(done, source, data.test_rows, batch_size, device, progress("Test side")), taught
     )
+    done.figures[figure_name("teach", data.folder.about["corpus"], benchmark)] = scores.top1
     settings = {"classifier": classifier, "per_class": per_class, "seed": seed, "setting": lesson.setting}
     figures = {"top1": scores.top1, **({} if lesson.estimate is None else {"left_out_examples_top1": lesson.estimate})}
     folder = None if out is None else Path(out)

@@ -213,6 +213,12 @@ def gather(places: Sequence[Path]) -> Gathered:
     return Gathered(_encoders(results, [run for run in runs if run not in with_labels]), with_labels, left_out)
 
 
+def results_in(folder: Path) -> list[Result]:
+    """The results that lie in a folder itself, by name."""
+    read = ((file, _read(file)[0]) for file in sorted(folder.glob("*.json")))
+    return [Result(file, content) for file, content in read if content is not None and _is_result(content)]
+
+
 def _number(facts: Mapping[str, Any], *names: str) -> float | None:
     """The first of these that there is."""
     return next((float(facts[name]) for name in names if facts.get(name) is not None), None)
