@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from hiclr.memory import use_huge_pages
 
 _HELP = ("-h", "--help")
+_TEXTS = ("str", "Path")  # a clip may be called 00
 _WITH_POSITIONALS = ("prepare", "doctor")
 # what stands before their options is their first one: `hiclr video a.mp4 b.mp4`
 _WORDS_FIRST = ("report", "video", "view")
@@ -114,18 +115,20 @@ def _gathered(arguments: list[str], calls: list[Callable[..., Any]]) -> list[str
     for is_option, group in groupby(arguments, key=lambda argument: argument.startswith("--")):
         words = list(group)
         option = gathered[-1] if gathered else ""
-        single = len(words) == 1 and (words[0].startswith("[") or not _takes_list(option, calls))
+        kind = _kind_of_list(option, calls)
+        single = len(words) == 1 and (words[0].startswith("[") or not kind)
         if not (is_option or single or "=" in option):
-            words = [f"[{', '.join(map(_quoted, words))}]"]
+            words = [f"[{', '.join(json.dumps(word) if kind in _TEXTS else _quoted(word) for word in words)}]"]
         gathered += words
     return gathered
 
 
-def _takes_list(option: str, calls: list[Callable[..., Any]]) -> bool:
-    """Whether a verb's option is a list and nothing else."""
+def _kind_of_list(option: str, calls: list[Callable[..., Any]]) -> str:
+    """What a verb's option is a list of; nothing if it may be something else."""
     parameters = [signature(call).parameters.get(option.removeprefix("--")) for call in calls]
     kinds = [str(parameter.annotation) for parameter in parameters if parameter is not None]
-    return any(re.fullmatch(r"Sequence\[\w+\]( \| None)?", kind) for kind in kinds)
+    lists = [re.fullmatch(r"Sequence\[(\w+)\]( \| None)?", kind) for kind in kinds]
+    return next((found[1] for found in lists if found), "")
 
 
 def _quoted(word: str) -> str:

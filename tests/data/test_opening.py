@@ -11,6 +11,7 @@ import pytest
 from hiclr.data import corpora
 from hiclr.data.opening import open_corpus, opener, recognise, table_of
 from writers import SMALL
+from writers.clips import poses, small_clips, write_npy_clip
 from writers.ntu import write_person
 from writers.prepared import SEQUENCES, write_prepared
 
@@ -142,6 +143,14 @@ def test_a_table_of_clips_is_found(tmp_path: Path) -> None:
     told = open_corpus(raw, "clips", {"table": table})
     assert open_corpus(raw).samples.equals(told.samples)
     assert len(told.class_names) > 1
+
+
+def test_a_table_beside_a_folder_may_be_another_folders(tmp_path: Path) -> None:
+    raw = Path(small_clips(tmp_path)["raw"])
+    write_npy_clip(tmp_path / "new" / "other.npy", poses())
+    assert table_of(raw) == tmp_path / "clips.csv"
+    assert table_of(tmp_path / "new") is None
+    assert open_corpus(tmp_path / "new").samples["name"].tolist() == ["other"]
 
 
 def test_options_are_the_corpus_own(tmp_path: Path) -> None:

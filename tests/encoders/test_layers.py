@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -12,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hiclr.encoders import layers
-from hiclr.encoders.layers import Dropout, distinct_bodies, graph_product
+from hiclr.encoders.layers import Dropout, TemporalConv, distinct_bodies, graph_product
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -280,3 +282,35 @@ def test_gradients_of_absent_bodies_add_up_in_one_of_them() -> None:
     upstream = upstream.movedim(1, 4)
     torch.testing.assert_close(grad[..., 0], upstream[..., 0])
     torch.testing.assert_close(grad[..., 1].sum(0), upstream[..., 1].sum(0))
+
+
+# --- convolutions over time -----------------------------------------------------------------------
+
+
+def test_gradients_of_narrow_strided_shortcuts_stay_in_their_memory() -> None:
+    """PyTorch's own, of a strided 1x1 convolution in this memory order, ended the process."""
+    code = """
+import torch
+from hiclr.encoders.layers import TemporalConv, channels_last
+torch.set_num_threads(2)
+shortcut = TemporalConv(4, 8, stride=2)
+for _ in range(50):
+    x = channels_last(torch.randn(17, 4, 25, 8)).requires_grad_()
+    shortcut(x).sum().backward()
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (9, 1), (9, 2)])
+def test_a_convolution_over_time_is_the_plain_one(kernel: int, stride: int) -> None:
+    torch.manual_seed(0)
+    ours = TemporalConv(3, 5, kernel, stride)
+    x = torch.randn(4, 3, 6, 9, requires_grad=True)
+    weight = ours.weight.detach().clone().requires_grad_()
+    plain = F.conv2d(x.mT, weight, ours.bias, (stride, 1), (kernel // 2, 0)).mT  # frames before joints, as published
+    ours(x).square().sum().backward()
+    grads = x.grad, ours.weight.grad
+    x.grad = None
+    plain.square().sum().backward()
+    torch.testing.assert_close(ours(x), plain)
+    torch.testing.assert_close(grads, (x.grad, weight.grad), rtol=1e-4, atol=1e-4)

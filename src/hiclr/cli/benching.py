@@ -61,6 +61,7 @@ def bench(
     if not precision:
         raise ValueError(f"precision is empty: choose among {', '.join(_SIDE)}")
     parts = _chosen(only)
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     leave_out = {side for kind, side in _SIDE.items() if kind not in precision}
     size = QUICK if quick else FULL

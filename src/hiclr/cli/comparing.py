@@ -69,7 +69,7 @@ def ablate(
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different numbers, at least one, got {list(seeds)}")
     data.test_rows  # noqa: B018 (refuses when there is no benchmark)
-    out = out or Path("runs") / f"ablate-{data.folder.root.resolve().name}-{data.benchmark}"
+    out = Path(out or Path("runs") / f"ablate-{data.folder.root.resolve().name}-{data.benchmark}")
     runs = {(seed, row): out / f"{row.run}-seed{seed}" for seed in seeds for row in learners}
     results = {}
     for (seed, row), run in runs.items():

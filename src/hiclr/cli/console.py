@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-console = Console(stderr=True)
+console = Console(stderr=True, force_jupyter=False)  # in a notebook a bar of text, which needs no widgets
 
 
 def progress(description: str) -> Callable[[Iterable[Any]], Iterable[Any]]:

@@ -29,6 +29,7 @@ def prepare_synthetic(
         frames: T, the length every sequence is resampled to.
         overwrite: replace a folder prepared from other data or with other options.
     """
+    out = Path(out)
     raw = synthesise(out.with_name(f"{out.name}-raw"), subjects=subjects, repetitions=repetitions, seed=seed)
     return prepare(synthetic(raw), out, frames=frames, overwrite=overwrite)
 

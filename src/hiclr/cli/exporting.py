@@ -74,6 +74,7 @@ def export(
         ValueError: the extra `export` is not installed, the model and the data do not fit, or the two disagree.
     """
     check_extra()
+    out = Path(out)
     if out.suffix != _SUFFIX:
         raise ValueError(f"out is the file to write and ends in {_SUFFIX}, got {out}")
     if out.is_dir():

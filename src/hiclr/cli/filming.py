@@ -57,7 +57,8 @@ def video(
         ValueError: the extra "video" is missing, two videos would become one clip, or no video shows anybody.
     """
     check_part(start, stop, fps)
-    wanted = _clips_of(files, out)
+    out = Path(out)
+    wanted = _clips_of(list(map(Path, files)), out)
     finder = estimator()
     load_extra("imageio_ffmpeg")  # as early
     made: dict[str, Any] = {}

@@ -85,7 +85,7 @@ def finetune(
     test_rows = data.test_rows  # refuses when there is no benchmark
     labelled = data.labelled_rows(label_fraction, seed)
     trained = load_encoder(checkpoint, stream)
-    out = out or result_folder(trained, data, None) / _name(label_fraction, from_scratch)
+    out = Path(out or result_folder(trained, data, None) / _name(label_fraction, from_scratch))
     resume = resume_point(out, ckpt_path)
     machine = Machine(accelerator)
     seed_everything(seed, verbose=False)

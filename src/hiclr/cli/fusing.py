@@ -68,7 +68,7 @@ def ensemble(
     sources = _read(results, protocol, benchmark)
     first = sources[0].result
     name = "ensemble-published-protocol" if published_protocol else "ensemble"
-    folder = out or sources[0].path.absolute().parents[1] / "ensemble"
+    folder = Path(out) if out else sources[0].path.absolute().parents[1] / "ensemble"
     path = folder / f"{name}-{first['data']['benchmark']}.json"
     _refuse_another(path, sources)
     scores = matched({scores_path(source.path): source.scores for source in sources})

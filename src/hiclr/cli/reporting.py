@@ -59,6 +59,7 @@ def report(
         ValueError: there is nothing to report, the data are others than were measured on, or so many sequences do not
             fit.
     """
+    out = Path(out)
     _check(out, sequences, neighbours)
     gathered = gather(runs)
     return make_page(gathered, out, title, None, data, sequences, neighbours, seed, accelerator)

@@ -153,7 +153,7 @@ def result_folder(trained: TrainedEncoder, data: SkeletonData, out: Path | None)
         folder /= trained.stream
     if not _of_same_data(trained.run, data):
         folder /= f"on-{data.folder.root.resolve().name}"
-    return out or folder
+    return folder if out is None else Path(out)
 
 
 def record(

@@ -39,6 +39,7 @@ def demo(out: Path = Path("runs/demo"), max_epochs: int = 16, seed: int = 0) -> 
     Returns:
         The result page, `report.html`.
     """
+    out = Path(out)
     folder = prepare_synthetic(out / "data", seed=seed, frames=25)
     data = SkeletonData(folder.root, batch_size=32)
     untrained = _demo_run(data, out / "untrained", 0, seed)

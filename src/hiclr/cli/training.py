@@ -66,7 +66,7 @@ def pretrain(
     if sync_batchnorm:
         learner.synchronize_batchnorm()
     what = [type(learner).__name__.lower(), "+".join(learner.streams), f"seed{seed}"]
-    out = out or Path("runs") / "-".join([data.folder.root.resolve().name, data.benchmark or "all", *what])
+    out = Path(out or Path("runs") / "-".join([data.folder.root.resolve().name, data.benchmark or "all", *what]))
     resume = resume_point(out, ckpt_path)
     learner.run = {
         "data": describe_data(data.folder, data.benchmark),

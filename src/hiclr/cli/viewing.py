@@ -65,6 +65,7 @@ def view(
         FileNotFoundError: there is nothing at `path`.
         ValueError: nothing there is known or can be shown, or an option cannot be.
     """
+    path, out, export = Path(path), out and Path(out), export and Path(export)
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"out must end in .html, got {out}")
     if fps is not None and not 1 <= fps <= 50:

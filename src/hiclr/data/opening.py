@@ -13,7 +13,7 @@ import numpy as np
 
 from hiclr.data import corpora
 from hiclr.data.corpora.base import Corpus, files_below
-from hiclr.data.corpora.clips import is_table
+from hiclr.data.corpora.clips import is_table, names_clips
 from hiclr.data.corpora.kinect import NWUCLA_FILE, UTDMHAD_FILE
 from hiclr.data.corpora.ntu import ntu_name, synthetic
 from hiclr.data.folder import ABOUT, SEQUENCES, PreparedFolder
@@ -136,10 +136,14 @@ def with_table(kind: str, path: Path, options: Mapping[str, Any]) -> dict[str, A
 def table_of(path: Path) -> Path | None:
     """The table of a folder of clips: the CSV in it or beside it whose header names `name` and `label`.
 
+    One beside it that names none of its clips is of another folder.
+
     Raises:
         ValueError: there are several.
     """
-    found = [file for folder in (path, path.parent) for file in sorted(folder.glob("*.csv")) if is_table(file)]
+    found = list(filter(is_table, sorted(path.glob("*.csv"))))
+    beside = filter(is_table, sorted(path.parent.glob("*.csv")))
+    found += [table for table in beside if names_clips(table, path)]
     if len(found) > 1:
         raise ValueError(f"{' and '.join(map(str, found))} look like tables: say which with --options.table")
     return found[0] if found else None

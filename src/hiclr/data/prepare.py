@@ -44,7 +44,7 @@ CHUNK = 128  # recordings between two notes of progress
 MOST_FRAMES = 10_000  # of a prepared sequence: of a larger number a chunk would not fit into memory
 BATCH_FRAMES = 1 << 14  # padded frames in work at a time: one very long recording must not pad 127 others
 
-_console = Console(stderr=True)
+_console = Console(stderr=True, force_jupyter=False)
 
 
 def prepare(

@@ -325,7 +325,7 @@ def synthesise(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     tasks = [(s, a, r) for s in range(1, subjects + 1) for a in actions for r in range(1, repetitions + 1)]
-    for task in track(tasks, "simulating", console=Console(stderr=True), transient=True):
+    for task in track(tasks, "simulating", console=Console(stderr=True, force_jupyter=False), transient=True):
         _record(partial, seed, *task)
     (partial / MARKER).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8", newline="\n")
     if out.exists():  # and is empty

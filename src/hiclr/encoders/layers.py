@@ -125,7 +125,12 @@ class TemporalConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, V, T) -> (B, C', V, T')."""
-        return F.conv2d(x, self.weight.transpose(2, 3), self.bias, self.stride[::-1], self.padding[::-1])
+        stride = self.stride[0]
+        if self.kernel_size == (1, 1):
+            # the frames it skips go first: oneDNN's gradient of a strided 1x1 convolution of fewer than 16 channels in
+            # this memory order writes past its memory when two threads share an odd number of bodies (PyTorch 2.13)
+            x, stride = channels_last(x[..., ::stride]), 1
+        return F.conv2d(x, self.weight.transpose(2, 3), self.bias, (1, stride), self.padding[::-1])
 
 
 class ConvNorm(nn.Sequential):

@@ -96,7 +96,7 @@ def fit(
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         callbacks=[
             Chance(batches),
-            _ProgressBar(leave=False),
+            _ProgressBar(leave=False, console_kwargs={"force_jupyter": False}),
             watch,
             EpochLog(out / METRICS),
             ModelCheckpoint(dirpath=out, filename=Path(LAST_CHECKPOINT).stem, enable_version_counter=False),

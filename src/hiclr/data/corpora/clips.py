@@ -117,6 +117,15 @@ def is_table(file: Path) -> bool:
     return {"name", "label"} <= {cell.strip(' "').lower() for cell in re.split("[,;\t]", header.strip())}
 
 
+def names_clips(table: Path, root: Path) -> bool:
+    """Whether a table names a clip of a folder; one that is wrong in itself does, so that opening says what is."""
+    try:
+        found, _ = _scan(root, table)
+        return any(name in found for name in _match(_read_table(table), found))
+    except ValueError:
+        return True
+
+
 def _scan(root: Path, table: Path | None) -> tuple[dict[str, Path], list[str]]:
     """The clips at and below a folder by name, in its order, and the names of what is no file.
 

@@ -69,7 +69,7 @@ def all_facts(corpus: Corpus, centred: bool, processes: int | None = None, progr
     chunks = range(math.ceil(size / CHUNK))
     done: Iterable[tuple[int, list[Facts]]] = spread(work, chunks, processes)
     if progress:
-        console = Console(stderr=True)
+        console = Console(stderr=True, force_jupyter=False)
         done = track(done, "examining", len(chunks), auto_refresh=False, console=console, transient=True)  # see prepare
     facts = [one for _, some in sorted(done) for one in some]
     return pd.DataFrame(facts, columns=list(Facts._fields))
