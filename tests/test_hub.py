@@ -194,9 +194,10 @@ class FakeApi:
         self.calls.append(("create", name, private, exist_ok))
         return f"https://hub/{name}"
 
-    def upload_folder(self, repo_id: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(self, repo_id: str, folder_path: Path, allow_patterns: list[str], commit_message: str) -> None:
         self.calls.append(("upload", repo_id))
-        FakeApi.uploaded = {path.name: path.read_bytes() for path in Path(folder_path).iterdir()}
+        found = (path for path in Path(folder_path).iterdir() if path.name in allow_patterns)
+        FakeApi.uploaded = {path.name: path.read_bytes() for path in found}
 
 
 @pytest.fixture
@@ -226,7 +227,7 @@ def test_a_new_model_is_private_unless_asked_otherwise(api: type[FakeApi]) -> No
 def test_no_name(api: type[FakeApi], tmp_path: Path, name: str) -> None:
     api.calls = []
     with pytest.raises(ValueError, match="is no name on the Hugging Face Hub: give owner/name"):
-        push(tmp_path, name)
+        push(tmp_path, name, FILES)
     assert api.calls == []
 
 
@@ -238,4 +239,11 @@ def test_a_refusal_is_one_sentence(api: type[FakeApi], tmp_path: Path, monkeypat
     with pytest.raises(
         OSError, match=r"^ada/waves was not pushed \(401 Unauthorized\): look at the name and the network"
     ):
-        push(tmp_path, "ada/waves")
+        push(tmp_path, "ada/waves", FILES)
+
+
+def test_what_lies_beside_a_model_stays_at_home(api: type[FakeApi], tmp_path: Path) -> None:
+    folder = small_model().save_pretrained(tmp_path / "m")
+    (folder / "linear-xsub.json").write_text('{"root": "/home/ada"}', encoding="utf-8")
+    push(folder, "ada/waves", FILES)
+    assert set(api.uploaded) == set(FILES)

@@ -60,12 +60,13 @@ def fetch(name: str, files: Sequence[str], revision: str | None = None, token: s
     raise FileNotFoundError(f"no model {name}, neither here nor on the Hugging Face Hub: {reason}")
 
 
-def push(folder: Path, name: str, private: bool = True, token: str | None = None) -> str:
-    """Uploads a folder as a model in one commit, so that nobody can download half of it.
+def push(folder: Path, name: str, files: Sequence[str], private: bool = True, token: str | None = None) -> str:
+    """Uploads a model in one commit, so that nobody can download half of it.
 
     Args:
-        folder: what to upload; all files in it.
+        folder: where the model lies.
         name: `owner/name`; made when there is none.
+        files: which of its files to upload: results beside them name places on their author's machine.
         private: whether a new one is shown to nobody else. One that is there stays as it is.
         token: what `hf auth login` or `HF_TOKEN` says when None.
 
@@ -80,7 +81,9 @@ def push(folder: Path, name: str, private: bool = True, token: str | None = None
     api = HfApi(token=token)
     try:
         page = str(api.create_repo(name, private=private, exist_ok=True))
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message="A model of hiclr")
+        api.upload_folder(
+            repo_id=name, folder_path=folder, allow_patterns=list(files), commit_message="A model of hiclr"
+        )
     except Exception as error:  # as above
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise OSError(

@@ -24,6 +24,7 @@ from hiclr.encoders.shared import (
     CARD,
     CONFIG,
     FORMAT,
+    PARTS,
     WEIGHTS,
     check_precision,
     digest,
@@ -157,7 +158,7 @@ class Model(nn.Module):
             ValueError: the folder holds something else, or the weights are not in float32.
         """
         folder = Path(folder)
-        _check_free(folder)
+        check_free(folder)
         check_precision(self.state_dict(), "the model")
         weights = save({name: _on_cpu(tensor) for name, tensor in self.state_dict().items()})
         config = json.dumps(self._config(weights), indent=2, ensure_ascii=False, default=str) + "\n"
@@ -185,7 +186,7 @@ class Model(nn.Module):
             OSError: the Hub refuses, or cannot be reached.
         """
         with TemporaryDirectory() as folder:
-            return push(self.save_pretrained(folder, name), name, private, token)
+            return push(self.save_pretrained(folder, name), name, PARTS, private, token)
 
     def _config(self, weights: bytes) -> dict[str, Any]:
         head = None if self.head is None else {"class_names": self.head.class_names, "normalized": self.head.normalized}
@@ -257,10 +258,10 @@ def _on_cpu(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def _check_free(folder: Path) -> None:
+def check_free(folder: Path) -> None:
+    """ValueError unless a model can be written there: a new folder, or one that holds a model alone."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: choose a folder for the model")
-    parts = {CONFIG, WEIGHTS, CARD}
-    strange = sorted(path.name for path in folder.glob("*") if path.name.removesuffix(".partial") not in parts)
+    strange = sorted(path.name for path in folder.glob("*") if path.name.removesuffix(".partial") not in PARTS)
     if strange:
         raise ValueError(f"{folder} holds other things ({strange[0]}): choose another folder for the model")

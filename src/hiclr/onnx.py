@@ -162,7 +162,7 @@ def differences(model: Model, contents: bytes, batches: Iterable[Tensor]) -> dic
         for name, ours, theirs in zip(names, expected, got, strict=True):
             if not np.isfinite(ours).all():
                 raise ValueError(f"the model gives {name} that are no finite numbers: its training has diverged")
-            apart[name] = max(apart[name], float(np.abs(ours - theirs).max()))
+            apart[name] = float(np.maximum(apart[name], np.abs(ours - theirs).max()))  # stays NaN once it is
             largest[name] = max(largest[name], float(np.abs(ours).max()))
     if not compared:
         raise ValueError("no sequences to compare the file and the model on")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,8 @@ def pushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool, str]]:
     """What goes to the Hub: the name, whether it is private, and the card."""
     went = []
 
-    def fake(folder: Path, name: str, private: bool) -> str:
+    def fake(folder: Path, name: str, files: Sequence[str], private: bool) -> str:
+        assert set(files) == {CARD, CONFIG, WEIGHTS}
         went.append((name, private, (folder / CARD).read_text(encoding="utf-8")))
         return f"https://hub/{name}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from hiclr.card import figure_name
 from hiclr.cli.console import console
 from hiclr.encoders.checkpoint import checkpoint_path
-from hiclr.encoders.shared import CARD, is_model_folder, local_path
+from hiclr.encoders.shared import CARD, PARTS, is_model_folder, local_path
 from hiclr.functional import Stream
 from hiclr.hub import check_name
 from hiclr.hub import push as push_folder
@@ -64,7 +64,7 @@ def share(
         )
     if push is not None:
         shown = "private if it is new; --private false shows it to all" if private else "public if it is new"
-        _say(f"Uploaded to {push_folder(folder, push, private)} ({shown})")
+        _say(f"Uploaded to {push_folder(folder, push, PARTS, private)} ({shown})")
     return folder
 
 

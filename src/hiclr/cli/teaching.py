@@ -21,7 +21,7 @@ from hiclr.evaluation import Scores
 from hiclr.functional import Stream
 from hiclr.inference import Embeddings, Rows, Source, classify, embed_source, open_source
 from hiclr.memory import keep_freed
-from hiclr.model import Model, load_model
+from hiclr.model import Model, check_free, load_model
 from hiclr.teaching import KINDS, Kind, Lesson, learn, places_in_class
 
 _NAMED = 8  # classes in a sentence
@@ -77,6 +77,8 @@ def teach(
         raise ValueError(f"per_class must be at least 1, got {per_class}")
     if benchmark is None and out is None:
         raise ValueError("say where the model shall go: --out my-model")
+    if benchmark is None:
+        check_free(Path(str(out)))
     device = choose_device(accelerator)
     known = load_model(model, stream)
     source = open_source(examples, known, kind, options)

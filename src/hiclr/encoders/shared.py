@@ -22,7 +22,7 @@ from torch import Tensor, float32
 from hiclr.functional import Stream
 from hiclr.hub import fetch, is_hub_name
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CONFIG, WEIGHTS, CARD = PARTS = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
 
 
@@ -55,7 +55,7 @@ def hub_folder(name: str, revision: str | None = None, token: str | None = None)
         FileNotFoundError: the Hub has no such model, or cannot be reached.
         ValueError: what it has there is no model of hiclr.
     """
-    folder = fetch(name, (CONFIG, WEIGHTS, CARD), revision, token)
+    folder = fetch(name, PARTS, revision, token)
     if not is_model_folder(folder):
         raise ValueError(f"{name} on the Hugging Face Hub is no model of hiclr: it lacks {CONFIG} or {WEIGHTS}")
     return folder
