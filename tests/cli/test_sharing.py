@@ -118,8 +118,8 @@ def test_a_checkpoint_is_no_folder_to_upload(shared: Path, pushed: list[Any]) ->
     assert not pushed and sharing.push_folder is not push
 
 
-def test_results_of_a_model_from_the_hub_do_not_go_into_its_cache(tmp_path: Path) -> None:
+def test_results_of_a_model_do_not_go_into_its_folder_nor_into_the_cache_of_the_hub(tmp_path: Path) -> None:
     trained = load_encoder(small_model().save_pretrained(tmp_path / "cache"))
     data = SkeletonData(prepared(tmp_path / "data"), batch_size=8)
-    assert result_folder(trained, data, None) == tmp_path / "cache" / "on-data"
+    assert result_folder(trained, data, None) == tmp_path / "cache-results" / "on-data"
     assert result_folder(replace(trained, hub="ada/waves"), data, None) == Path("runs/ada/waves/on-data")

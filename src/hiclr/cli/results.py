@@ -146,8 +146,12 @@ def result_folder(trained: TrainedEncoder, data: SkeletonData, out: Path | None)
     trained on.
     """
     path = trained.path
-    folder = path.parent if trained.hub is None else Path("runs", trained.hub)  # nothing goes into the Hub's cache
-    if path.name not in (LAST_CHECKPOINT, WEIGHTS):
+    folder = path.parent
+    if trained.hub is not None:
+        folder = Path("runs", trained.hub)  # nothing goes into the Hub's cache
+    elif path.name == WEIGHTS:
+        folder = folder.with_name(f"{folder.name}-results")  # a model folder is shared as it is
+    elif path.name != LAST_CHECKPOINT:
         folder /= path.stem if path.suffix else f"{path.name}-results"
     if len(trained.streams) > 1:
         folder /= trained.stream
@@ -201,9 +205,9 @@ def record(
         **provenance(),
     }
     path = result_folder(trained, data, out) / f"{protocol}-{data.benchmark}.json"
-    by_first(partial(save, result, path, {SCORES: scores} | ({VALIDATION_SCORES: validation} if validation else {})))
-    if model is not None:
+    if model is not None:  # first: a result never stands beside the model of an earlier one
         by_first(partial(save_model, model, path.with_name(f"{path.stem}-model")))
+    by_first(partial(save, result, path, {SCORES: scores} | ({VALIDATION_SCORES: validation} if validation else {})))
     return result
 
 

@@ -79,7 +79,9 @@ def _measured(path: Path, stream: Stream) -> dict[str, float]:
         made = result.facts.get("checkpoint", {}).get("sha256") == sha256 and result.facts.get("stream") == stream
         if result.top1 is not None and (made or result.protocol == "finetune"):
             facts = result.facts["data"]
-            figures[figure_name(result.protocol, facts["corpus"], facts["benchmark"])] = result.top1
+            share = result.settings.get("label_fraction", 1)
+            protocol = result.protocol if share == 1 else f"{result.protocol} with {share:.0%} of the labels,"
+            figures[figure_name(protocol, facts["corpus"], facts["benchmark"])] = result.top1
     return figures
 
 
