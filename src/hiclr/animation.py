@@ -231,15 +231,22 @@ def front(frames: Frames, sides: list[str]) -> float:
 
 def _seen(frames: Points, yaw: float) -> tuple[Points, Points]:
     """Across and up (T, M, V, 2) around the middle, and the distance towards the viewer (T, M, V); NaN stays."""
-    low, high = np.nanquantile(frames, (0.002, 0.998), axis=(0, 1, 2))
-    x, y, z = np.moveaxis(frames - (low + high) / 2, 3, 0)
+    x, y, z = np.moveaxis(frames - _extent(frames).mean(0), 3, 0)
     towards = z * np.cos(yaw) - x * np.sin(yaw)
     up = y * np.cos(_PITCH) - towards * np.sin(_PITCH)
-    return np.stack([x * np.cos(yaw) + z * np.sin(yaw), up], axis=3), towards
+    seen = np.stack([x * np.cos(yaw) + z * np.sin(yaw), up], axis=3)
+    return seen - _extent(seen).mean(0), towards
 
 
 def _half(points: Points) -> Points:
-    """Half the width and height of nearly all points."""
-    low, high = np.nanquantile(points, (0.002, 0.998), axis=(0, 1, 2))
-    half: Points = np.maximum((high - low) / 2, 0.1)
+    """Half the width and height of the points."""
+    half: Points = np.maximum(np.diff(_extent(points), axis=0)[0] / 2, 0.1)
     return half
+
+
+def _extent(points: Points) -> Points:
+    """Lowest and highest value of each axis (2, axes); few points far off count little, which would dwarf the rest."""
+    low, high = np.nanquantile(points, (0.002, 0.998), axis=(0, 1, 2))
+    least, most = np.nanmin(points, axis=(0, 1, 2)), np.nanmax(points, axis=(0, 1, 2))
+    far = (high - low) / 4
+    return np.stack([np.maximum(least, low - far), np.minimum(most, high + far)])

@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from browser import open_page
-from hiclr import animation, viewing
+from hiclr import animation, view, viewing
 from hiclr.__main__ import main
 from hiclr.data.corpora.base import Corpus
 from hiclr.data.opening import open_corpus
@@ -309,6 +309,21 @@ def test_an_mp4_without_ffmpeg_says_what_to_install(
     monkeypatch.setattr(animation.importlib, "import_module", absent)
     with pytest.raises(ValueError, match=r'extra "video": pip install "hiclr\[video\]"'):
         animation.check_suffix(Path("film.mp4"))
+
+
+def test_a_hand_stretched_out_for_a_moment_is_not_cut_off() -> None:
+    x = np.repeat(person(1, 0), 100, axis=0)[:, None]
+    x[50, 0, 7, 1] += 1.5  # one point of 2,000, above the head
+    figure = animation.strip_figure({"": x}, KINECT, steps=101)
+    points = np.concatenate([drawn.get_offsets() for drawn in figure.axes[50].collections])
+    (left, right), (low, high) = figure.axes[50].get_xlim(), figure.axes[50].get_ylim()
+    assert left < points[:, 0].min() < points[:, 0].max() < right
+    assert low < points[:, 1].min() < points[:, 1].max() < high
+
+
+def test_one_name_from_python_is_no_row_of_letters(here: Path) -> None:
+    view("raw", names="clip00", export="one.png")
+    assert (here / "one.png").exists()
 
 
 def test_a_figure_turns_a_person_round_and_draws_what_is_larger_smaller() -> None:

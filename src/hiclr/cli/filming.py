@@ -58,7 +58,7 @@ def video(
     """
     check_part(start, stop, fps)
     out = Path(out)
-    wanted = _clips_of(list(map(Path, files)), out)
+    wanted = _clips_of([Path(files)] if isinstance(files, str | Path) else list(map(Path, files)), out)
     finder = estimator()
     load_extra("imageio_ffmpeg")  # as early
     made: dict[str, Any] = {}

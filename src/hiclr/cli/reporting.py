@@ -61,7 +61,7 @@ def report(
     """
     out = Path(out)
     _check(out, sequences, neighbours)
-    gathered = gather(runs)
+    gathered = gather([runs] if isinstance(runs, str | Path) else runs)
     return make_page(gathered, out, title, None, data, sequences, neighbours, seed, accelerator)
 
 

@@ -76,7 +76,7 @@ def view(
     corpus = open_corpus(path, kind, options)
     prepared = kind == PREPARED
     fps = fps or (_PREPARED_FPS if prepared or augment else _RAW_FPS)
-    rows = chosen_rows(corpus, count, names)
+    rows = chosen_rows(corpus, count, [names] if isinstance(names, str) else names)
     left_out: list[LeftOut] = []
     notes: list[str] = []
     if augment is None:

@@ -138,7 +138,7 @@
       hovertemplate: "%{customdata[2]} of %{customdata[3]} (%{z:.1f} %)<br>%{customdata[0]}<br>taken for %{customdata[1]}<extra></extra>",
       hoverongaps: false, zmin: 0, zmax: 100, xgap: count > 30 ? 0.5 : 1, ygap: count > 30 ? 0.5 : 1,
       colorscale: [[0, "#f7fbff"], [0.1, "#d6e6f4"], [0.4, "#74b2d8"], [0.7, "#2575b7"], [1, "#08306b"]],
-      colorbar: { title: { text: "% of<br>the class" }, thickness: 12, len: 0.5 } };
+      colorbar: { title: { text: "% of<br>the class" }, thickness: 12, lenmode: "pixels", len: 160 } };
     if (count <= 30) {
       trace.text = trace.z.map((row) => row.map((value) => (value >= 0.5 ? Math.round(value) : "")));
       Object.assign(trace, { texttemplate: "%{text}", textfont: { size: count > 20 ? 8 : size - 1 } });
