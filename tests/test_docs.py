@@ -70,6 +70,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         write_recordings()
+        shutil.copytree("recordings", "new")
         for name in ("mine.npz", "utd_mhad.npz", "ui_prmd_kinect.npz"):
             write_learnable(Path(name))
         write_video(Path("films", "hopper.mp4"), portrait())
@@ -123,6 +124,7 @@ def test_every_block_of_the_page_runs(
         shutil.rmtree(made, ignore_errors=True)  # the page makes it
     if 'Path("recordings").mkdir()' in text:
         shutil.rmtree("recordings")
+        shutil.rmtree("new")
         Path("clips.csv").unlink()
     scope: dict[str, object] = {}
     for block in said:

@@ -160,6 +160,16 @@ def test_another_skeleton_is_refused_with_the_way_out(model: Model) -> None:
         model.check_skeleton(SKELETONS["ntu25"], "clips")
 
 
+def test_the_same_joints_hung_otherwise_are_said_to_be_so() -> None:
+    kinect = SKELETONS["kinect20"]
+    parents = list(kinect.parents)
+    root, child = parents.index(-1), next(joint for joint, parent in enumerate(parents) if parent == parents.index(-1))
+    parents[root], parents[child] = child, -1
+    turned = Skeleton("turned", kinect.joint_names, tuple(parents))
+    with pytest.raises(ValueError, match=r"have the model's joints, but .* hangs on .* and in the model on"):
+        small_model(skeleton=kinect).check_skeleton(turned)
+
+
 def test_a_model_without_classes_says_so(model: Model) -> None:
     with pytest.raises(ValueError, match="the model has no classifier: give one that hiclr linear"):
         _ = small_model().class_names

@@ -242,6 +242,12 @@ def _score(layer: Tensor, bank: FeatureBank) -> Scores:
     return Scores(bank.names, bank.labels, (_after_a_one(bank.features, layer.device) @ layer.T).cpu())
 
 
+def check_neighbours(ks: Sequence[int], sequences: int) -> None:
+    """ValueError unless every k is a number of neighbours that can be found among that many training sequences."""
+    if not ks or min(ks) < 1 or max(ks) > sequences:
+        raise ValueError(f"k must lie in 1..{sequences} (the training sequences), got {list(ks)}: set --k")
+
+
 def nearest_neighbours(
     train: FeatureBank,
     test: FeatureBank,
@@ -265,8 +271,7 @@ def nearest_neighbours(
     Raises:
         ValueError: for a k below 1 or above the number of training sequences.
     """
-    if not ks or min(ks) < 1 or max(ks) > len(train.labels):
-        raise ValueError(f"k must lie in 1..{len(train.labels)} (the training sequences), got {list(ks)}: set --k")
+    check_neighbours(ks, len(train.labels))
     bank, queries = (normalize(side.features.to(device)) for side in (train, test))
     found = [(block @ bank.T).topk(max(ks), dim=1) for block in progress(queries.split(_rows_at_once(bank)))]
     similarity = torch.cat([values for values, _ in found]).cpu()

@@ -113,12 +113,21 @@ class Model(nn.Module):
 
     def check_skeleton(self, skeleton: Skeleton, what: str = "the recordings") -> None:
         """ValueError unless recordings have the joints that the model expects."""
-        if not same_joints(skeleton, self.skeleton):
+        if same_joints(skeleton, self.skeleton):
+            return
+        if skeleton.joint_names == self.skeleton.joint_names:
+            pairs = enumerate(zip(skeleton.parents, self.skeleton.parents, strict=True))
+            joint = next(joint for joint, (theirs, own) in pairs if theirs != own)
             raise ValueError(
-                f"{what} have {skeleton.num_joints} joints ({skeleton.name}), the model expects "
-                f"{self.skeleton.num_joints} ({self.skeleton.name}): use a model of their skeleton, or carry this one "
-                "over with hiclr linear or hiclr finetune"
+                f"{what} have the model's joints, but {skeleton.joint_names[joint]} hangs on "
+                f"{_parent(skeleton, joint)} and in the model on {_parent(self.skeleton, joint)}: give the recordings "
+                "as they are, or prepare them with the model's skeleton (--skeleton FILE.yaml)"
             )
+        raise ValueError(
+            f"{what} have {skeleton.num_joints} joints ({skeleton.name}), the model expects "
+            f"{self.skeleton.num_joints} ({self.skeleton.name}): use a model of their skeleton, or carry this one "
+            "over with hiclr linear or hiclr finetune"
+        )
 
     def _known_head(self) -> LinearHead:
         if self.head is None:
@@ -201,6 +210,11 @@ class Model(nn.Module):
             "figures": self.figures,
             "run": without_paths(self.run),
         }
+
+
+def _parent(skeleton: Skeleton, joint: int) -> str:
+    parent = skeleton.parents[joint]
+    return "none" if parent < 0 else skeleton.joint_names[parent]
 
 
 def load_model(path: Path | str, stream: Stream | None = None) -> Model:

@@ -173,6 +173,13 @@ def test_a_table_of_clips_is_found_in_or_beside_them(tmp_path: Path, place: str,
     assert table_of(tmp_path / "raw") is None
     (tmp_path / place).write_text(f"{header}\r\n", encoding="utf-8")
     assert table_of(tmp_path / "raw") == tmp_path / place
-    (tmp_path / "second.csv").write_text("name,label\n")
+    (tmp_path / place).with_name("second.csv").write_text("name,label\n")
     with pytest.raises(ValueError, match=r"my.csv and .*second.csv look like tables: say which with --options.table"):
         table_of(tmp_path / "raw")
+
+
+def test_a_table_in_the_folder_goes_before_one_beside_it(tmp_path: Path) -> None:
+    folder_of(tmp_path, "raw/walk.csv")
+    for table in (tmp_path / "raw" / "mine.csv", tmp_path / "all.csv"):
+        table.write_text("name,label\nwalk,a\n")
+    assert table_of(tmp_path / "raw") == tmp_path / "raw" / "mine.csv"

@@ -17,7 +17,14 @@ from hiclr.data.module import SkeletonData
 from hiclr.distributed import by_first
 from hiclr.encoders.checkpoint import load_encoder
 from hiclr.encoders.head import LinearHead, for_raw_features
-from hiclr.evaluation import FeatureBank, average_precision, held_out, linear_probe, nearest_neighbours
+from hiclr.evaluation import (
+    FeatureBank,
+    average_precision,
+    check_neighbours,
+    held_out,
+    linear_probe,
+    nearest_neighbours,
+)
 from hiclr.functional import Stream
 from hiclr.methods.machine import Accelerator, Machine
 from hiclr.methods.trainee import check_lr_drops
@@ -164,6 +171,7 @@ def knn(
         FileNotFoundError: if there is no such checkpoint.
         ValueError: for a k that cannot be, or an encoder that does not fit the data.
     """
+    check_neighbours(k, len(data.train_rows))
     machine = Machine(accelerator, devices, num_nodes)
     trained = load_encoder(checkpoint, stream)
     device = launch(machine)

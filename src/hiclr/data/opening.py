@@ -134,16 +134,15 @@ def with_table(kind: str, path: Path, options: Mapping[str, Any]) -> dict[str, A
 
 
 def table_of(path: Path) -> Path | None:
-    """The table of a folder of clips: the CSV in it or beside it whose header names `name` and `label`.
+    """The table of a folder of clips: the CSV in it, else beside it, whose header names `name` and `label`.
 
     One beside it that names none of its clips is of another folder.
 
     Raises:
         ValueError: there are several.
     """
-    found = list(filter(is_table, sorted(path.glob("*.csv"))))
-    beside = filter(is_table, sorted(path.parent.glob("*.csv")))
-    found += [table for table in beside if names_clips(table, path)]
+    inside, beside = (list(filter(is_table, sorted(folder.glob("*.csv")))) for folder in (path, path.parent))
+    found = inside or [table for table in beside if names_clips(table, path)]
     if len(found) > 1:
         raise ValueError(f"{' and '.join(map(str, found))} look like tables: say which with --options.table")
     return found[0] if found else None
