@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import pad
 
 from hiclr.data.about import Skipped
-from hiclr.data.corpora.base import Corpus
+from hiclr.data.corpora.base import Corpus, LeftOut
 from hiclr.data.corpora.clips import UNLABELLED, clips
 from hiclr.data.folder import Preparation, PreparedFolder
 from hiclr.data.opening import PREPARED, open_corpus, recognise
@@ -25,13 +25,6 @@ CLIPS = clips.__name__
 
 Rows = NDArray[np.int64]
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
-
-
-class LeftOut(NamedTuple):
-    """A recording that cannot be used, by name, and why."""
-
-    name: str
-    reason: str
 
 
 # --- the data ---------------------------------------------------------------------------------------------------------

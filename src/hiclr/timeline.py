@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from hiclr.data.actors import seen_bodies
-from hiclr.data.corpora.base import Corpus
+from hiclr.data.corpora.base import Corpus, LeftOut
 from hiclr.data.prepare import PreparedBatch, prepared_batches
 from hiclr.data.recordings.base import Recording
-from hiclr.inference import LeftOut, Progress
+from hiclr.inference import Progress
 from hiclr.model import Model
 
 NOBODY, DAMAGED = "nobody", "damaged"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hiclr import player
-from hiclr.data.corpora.base import Corpus, some
+from hiclr.data.corpora.base import Corpus, LeftOut, some
 from hiclr.data.folder import Preparation
 from hiclr.data.prepare import prepared_batches
 from hiclr.data.recordings.base import broken_frames
@@ -43,14 +43,6 @@ class Shown:
     group: str
     frames: NDArray[np.float32]
     caption: str = ""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A recording that cannot be shown, and why."""
-
-    name: str
-    reason: str
 
 
 def chosen_rows(corpus: Corpus, count: int, names: Sequence[str] | None = None) -> list[int]:

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hiclr.cli.console import console
-from hiclr.inference import LeftOut, Predictions, top_classes
+from hiclr.data.corpora.base import LeftOut
+from hiclr.inference import Predictions, top_classes
 from hiclr.prediction_figures import MOST_TIMELINES, WORTH_TELLING, predictions_figure, timelines_figure
 from hiclr.provenance import write_json, write_whole
 from hiclr.timeline import DAMAGED, Segment, Timeline, Timelines

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from hiclr.cli.console import console, progress
+from hiclr.data.corpora.base import LeftOut
 from hiclr.functional import Stream
-from hiclr.inference import LeftOut, open_source
+from hiclr.inference import open_source
 from hiclr.model import Model, load_model
 from hiclr.onnx import (
     FEATURES,

@@ -13,9 +13,10 @@ import torch
 
 from hiclr.cli.answers import say, say_skipped, show_clips, show_timelines, write_clips, write_timelines
 from hiclr.cli.console import progress
+from hiclr.data.corpora.base import LeftOut
 from hiclr.device import Accelerator, choose_device
 from hiclr.functional import Stream
-from hiclr.inference import Embeddings, LeftOut, Predictions, Source, classify, embed_source, open_source
+from hiclr.inference import Embeddings, Predictions, Source, classify, embed_source, open_source
 from hiclr.memory import keep_freed
 from hiclr.model import Model, load_model
 from hiclr.provenance import provenance, resolved_options, write_whole

@@ -11,11 +11,12 @@ from typing import Any
 
 from hiclr.animation import MOST, MOVING, animate, check_suffix, strip_figure
 from hiclr.cli.console import console, progress
+from hiclr.data.corpora.base import LeftOut
 from hiclr.data.opening import PREPARED, open_corpus, recognise
 from hiclr.provenance import write_whole
 from hiclr.skeleton import Skeleton
 from hiclr.transforms import View, growing_views
-from hiclr.viewing import LeftOut, Shown, chosen_rows, page, read_shown, under_views
+from hiclr.viewing import Shown, chosen_rows, page, read_shown, under_views
 
 _RAW_FPS, _PREPARED_FPS = 30.0, 15.0  # a Kinect's; prepared sequences are some 50 frames of any duration
 

@@ -93,6 +93,13 @@ class Found(NamedTuple):
         return self.path.rpartition(os.sep)[2]
 
 
+class LeftOut(NamedTuple):
+    """A recording that cannot be used, by name, and why."""
+
+    name: str
+    reason: str
+
+
 NO_FILES = "no files, or links that lead nowhere"
 
 
