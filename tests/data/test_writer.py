@@ -243,7 +243,9 @@ def test_what_comes_there_meanwhile_is_left_alone(tmp_path: Path) -> None:
 
 def test_names_that_are_no_text_do_not_lose_the_work(tmp_path: Path) -> None:
     odd = os.fsdecode(b"caf\xe9")
-    root = write_prepared(tmp_path / "out", ABOUT | {"notes": [odd]}, table().assign(name=[odd, *"bcde"]))
+    root = write_prepared(
+        tmp_path / "out", ABOUT | {"notes": [odd]}, table().assign(name=pd.Series([odd, *"bcde"], dtype=object))
+    )
     assert PreparedFolder.open(root).samples["name"][0] == "caf\\udce9"
 
 

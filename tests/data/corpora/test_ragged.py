@@ -38,5 +38,6 @@ def test_text_that_no_file_can_hold_is_refused(
         "class_names": ["walk", "sit\ud83d", "wave"],
         "meta": '{"of": "sit\\ud83d"}',
     }
-    with pytest.raises(ValueError, match=r"sit\\ud83d' ends in what is no character of UTF-8"):
+    said = r"sit\\ud83d' ends in what is no character of UTF-8|can't encode character '\\ud83d'"  # pandas with pyarrow
+    with pytest.raises(ValueError, match=said):
         npz(write_ragged(ragged_arrays | {key: np.array(half[key])}))
