@@ -93,7 +93,7 @@ class Hub:
     def create_repo(self, name: str, private: bool, exist_ok: bool) -> str:
         return f"hub:{name}"
 
-    def upload_folder(self, repo_id: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(self, repo_id: str, folder_path: Path, allow_patterns: list[str], commit_message: str) -> None:
         assert Path(folder_path, "model.safetensors").is_file()
 
 

@@ -84,12 +84,11 @@ def test_a_fresh_process_computes_the_same(model: Model, folder: Path, tmp_path:
     x = batch(model)
     np.save(tmp_path / "x.npy", x.numpy())
     code = (
-        "import numpy as np, torch; from hiclr import Model; "
+        f"import numpy as np, torch; from hiclr import Model; torch.set_num_threads({torch.get_num_threads()}); "
         f"model = Model.from_pretrained({str(folder)!r}); x = torch.from_numpy(np.load({str(tmp_path / 'x.npy')!r})); "
         f"np.save({str(tmp_path / 'features.npy')!r}, model(x).detach().numpy())"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    # as many threads as there may be in the other process share out sums differently, not here with so few numbers
     assert np.array_equal(np.load(tmp_path / "features.npy"), features(model, x).numpy())
 
 

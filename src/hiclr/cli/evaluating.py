@@ -171,9 +171,9 @@ def knn(
         FileNotFoundError: if there is no such checkpoint.
         ValueError: for a k that cannot be, or an encoder that does not fit the data.
     """
-    check_neighbours(k, len(data.train_rows))
     machine = Machine(accelerator, devices, num_nodes)
     trained = load_encoder(checkpoint, stream)
+    check_neighbours(k, len(data.train_rows))
     device = launch(machine)
     sides = features(trained, data, device)
     search = partial(nearest_neighbours, *sides, data.folder.num_classes, k)
