@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from jinja2 import Environment, StrictUndefined
+
+from hiclr.pages import read_page
 
 if TYPE_CHECKING:
     from hiclr.model import Model
@@ -36,7 +37,7 @@ def model_card(model: Model, name: str) -> str:
         "library_name": "hiclr",
         "tags": [*_TAGS, network.lower(), f"{skeleton.num_joints}-joints", f"{model.stream}-stream"],
     }
-    return page.from_string(files("hiclr").joinpath("pages/card.md").read_text(encoding="utf-8")).render(
+    return page.from_string(read_page("card.md")).render(
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True),
         title=_cell(
             f"{network} for {skeleton.num_joints} joints ({data.get('corpus', skeleton.name)}, {model.stream})"

@@ -6,12 +6,12 @@ A page holds `style()` and `script()` once, and gives `HiclrPlayer` an element, 
 from __future__ import annotations
 
 import base64
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hiclr.pages import read_page
 from hiclr.plots import visible_joints
 from hiclr.skeleton import Skeleton
 
@@ -110,13 +110,9 @@ def mirror_pairs(skeleton: Skeleton) -> tuple[tuple[int, int], ...]:
 
 def script() -> str:
     """The JavaScript that defines `HiclrPlayer`, for a `<script>` element."""
-    return _page("player.js")
+    return read_page("player.js")
 
 
 def style() -> str:
     """Its CSS, for a `<style>` element."""
-    return _page("player.css")
-
-
-def _page(name: str) -> str:
-    return files("hiclr").joinpath("pages", name).read_text(encoding="utf-8")
+    return read_page("player.css")

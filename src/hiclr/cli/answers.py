@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from hiclr.cli.console import console
+from hiclr.cli.console import say
 from hiclr.data.corpora.base import LeftOut
 from hiclr.inference import Predictions, top_classes
 from hiclr.prediction_figures import MOST_TIMELINES, WORTH_TELLING, predictions_figure, timelines_figure
@@ -191,8 +191,3 @@ def _class_table(found: Predictions) -> Table:
 def _plain(text: str) -> str:
     """Text in which brackets are no markup."""
     return text.replace("[", r"\[")
-
-
-def say(sentence: str) -> None:
-    """A sentence beside the results, on stderr."""
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -11,5 +11,10 @@ from rich.progress import track
 console = Console(stderr=True, force_jupyter=False)  # in a notebook a bar of text, which needs no widgets
 
 
+def say(sentence: str) -> None:
+    """A sentence beside the results, on one line, so that what it quotes can be copied."""
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
 def progress(description: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
     return lambda items: track(items, description, console=console, transient=True)

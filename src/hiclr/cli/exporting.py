@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from hiclr.cli.console import console, progress
+from hiclr.cli.console import console, progress, say
 from hiclr.data.corpora.base import LeftOut
 from hiclr.functional import Stream
 from hiclr.inference import open_source
@@ -188,4 +188,4 @@ def _say(out: Path, model: Model, found: dict[str, Difference], compared: _Clips
         f"Result saved in {out}.json",
     ]
     for remark in remarks:
-        console.print(remark, markup=False, highlight=False, soft_wrap=True)
+        say(remark)

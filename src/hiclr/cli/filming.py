@@ -12,7 +12,7 @@ import yaml
 from rich.markup import escape
 from rich.progress import track
 
-from hiclr.cli.console import console
+from hiclr.cli.console import console, say
 from hiclr.data.corpora.base import files_below, some
 from hiclr.pose.base import PoseEstimator, load_extra, poses_of
 from hiclr.pose.clips import clip_text, found
@@ -82,10 +82,10 @@ def video(
     if not clips:
         raise ValueError(f"no clip was made: {'; '.join(skipped.values())}")
     for reason in skipped.values():
-        _say(f"skipped: {reason}")
+        say(f"skipped: {reason}")
     if kept:
-        _say(f"kept as there already: {some(kept)} (--overwrite true makes anew)")
-    _say(f"{len(clips)} clip{'s'[: len(clips) != 1]} in {out}. Next: {_next_step(out, finder.skeleton)}")
+        say(f"kept as there already: {some(kept)} (--overwrite true makes anew)")
+    say(f"{len(clips)} clip{'s'[: len(clips) != 1]} in {out}. Next: {_next_step(out, finder.skeleton)}")
     return clips
 
 
@@ -129,7 +129,7 @@ def _film(source: Video, finder: PoseEstimator, clip: Path, title: str) -> dict[
     promised = source.expected_frames or 0
     cut = len(poses) < _WHOLE * promised
     broken = f"; the video broke off, it promised {promised} frames" if cut else ""
-    _say(f"{clip}: somebody is in {seen} of {len(poses)} frames, {source.fps:g} a second{broken}")
+    say(f"{clip}: somebody is in {seen} of {len(poses)} frames, {source.fps:g} a second{broken}")
     return {
         "video": str(source.path),
         "estimator": type(finder).__name__,
@@ -158,7 +158,3 @@ def _next_step(out: Path, skeleton: Skeleton) -> str:
     layout = out / "skeleton.yaml"
     write_whole(layout, lambda file: file.write_text(yaml.safe_dump(skeleton.to_dict(), sort_keys=False)))
     return f"hiclr doctor {out} --kind clips --options.skeleton {layout}"
-
-
-def _say(sentence: str) -> None:
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)

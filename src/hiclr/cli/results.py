@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hiclr.cli.console import console, progress
+from hiclr.cli.console import console, progress, say
 from hiclr.data.module import SkeletonData
 from hiclr.distributed import by_first, gathered, own_rows
 from hiclr.encoders.base import Encoder
@@ -214,7 +214,7 @@ def record(
 def save_model(model: Model, folder: Path) -> None:
     """Writes a model folder and says where it is."""
     model.save_pretrained(folder)
-    console.print(f"Model saved in {folder}", markup=False, highlight=False, soft_wrap=True)
+    say(f"Model saved in {folder}")
 
 
 def by_class(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hiclr.card import figure_name
-from hiclr.cli.console import console
+from hiclr.cli.console import say
 from hiclr.encoders.checkpoint import checkpoint_path
 from hiclr.encoders.shared import CARD, PARTS, is_model_folder, local_path
 from hiclr.functional import Stream
@@ -52,9 +52,9 @@ def share(
     loaded.figures.update(_measured(there, loaded.stream))
     if out is not None:
         folder = loaded.save_pretrained(out, push)
-        _say(f"Model saved in {folder}: {_contents(loaded)}.")
+        say(f"Model saved in {folder}: {_contents(loaded)}.")
         if push is None:
-            _say(f"Next: look at {folder / CARD}, state a licence, then hiclr share --model {folder} --push owner/name")
+            say(f"Next: look at {folder / CARD}, state a licence, then hiclr share --model {folder} --push owner/name")
     elif push is not None and is_model_folder(there):
         folder = there
     else:
@@ -64,7 +64,7 @@ def share(
         )
     if push is not None:
         shown = "private if it is new; --private false shows it to all" if private else "public if it is new"
-        _say(f"Uploaded to {push_folder(folder, push, PARTS, private)} ({shown})")
+        say(f"Uploaded to {push_folder(folder, push, PARTS, private)} ({shown})")
     return folder
 
 
@@ -91,7 +91,3 @@ def _contents(model: Model) -> str:
         f"{type(model.encoder).__name__} of the {model.stream} stream, {model.skeleton.num_joints} joints "
         f"({model.skeleton.name}), {model.encoder.feature_dim} features, {classes}"
     )
-
-
-def _say(sentence: str) -> None:
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)

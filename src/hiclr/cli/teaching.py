@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from hiclr.card import figure_name
-from hiclr.cli.answers import say, say_skipped
-from hiclr.cli.console import progress
+from hiclr.cli.answers import say_skipped
+from hiclr.cli.console import progress, say
 from hiclr.cli.results import record, save_model
 from hiclr.data.corpora.base import some
 from hiclr.data.module import SkeletonData

@@ -9,7 +9,7 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
 import hiclr.methods.recipe  # noqa: F401 (whose classes --method may name: one is found by its name once imported)
-from hiclr.cli.console import console
+from hiclr.cli.console import say
 from hiclr.data.module import SkeletonData
 from hiclr.methods.base import Learner
 from hiclr.methods.hiclr import HiCLR
@@ -80,13 +80,8 @@ def pretrain(
         **provenance(),
     }
     train(learner, data, out, max_epochs, seed, precision, machine, resume)
-    _say(f"Run saved in {out}.{_next_step(out, data, learner)}")
+    rank_zero_only(say)(f"Run saved in {out}.{_next_step(out, data, learner)}")
     return out
-
-
-@rank_zero_only
-def _say(sentence: str) -> None:
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def _next_step(run: Path, data: SkeletonData, learner: Learner) -> str:

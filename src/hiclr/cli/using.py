@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hiclr.cli.answers import say, say_skipped, show_clips, show_timelines, write_clips, write_timelines
-from hiclr.cli.console import progress
+from hiclr.cli.answers import say_skipped, show_clips, show_timelines, write_clips, write_timelines
+from hiclr.cli.console import progress, say
 from hiclr.data.corpora.base import LeftOut
 from hiclr.device import Accelerator, choose_device
 from hiclr.functional import Stream

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hiclr.animation import MOST, MOVING, animate, check_suffix, strip_figure
-from hiclr.cli.console import console, progress
+from hiclr.cli.console import progress, say
 from hiclr.data.corpora.base import LeftOut
 from hiclr.data.opening import PREPARED, open_corpus, recognise
 from hiclr.provenance import write_whole
@@ -103,7 +103,7 @@ def view(
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, lambda file: file.write_text(text, encoding="utf-8"))
         written.insert(0, out)
-    _say(f"Saved in {' and '.join(map(str, written))}." + ("" if out is None or open else " Open it in a browser."))
+    say(f"Saved in {' and '.join(map(str, written))}." + ("" if out is None or open else " Open it in a browser."))
     if open:
         webbrowser.open(written[0].resolve().as_uri())
     return written[0]
@@ -134,8 +134,4 @@ def _export(shown: Sequence[Shown], skeleton: Skeleton, path: Path, fps: float) 
 
 def _say_left_out(left_out: Sequence[LeftOut]) -> None:
     for one in left_out:
-        _say(f"{one.name} is left out: {one.reason}")
-
-
-def _say(sentence: str) -> None:
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        say(f"{one.name} is left out: {one.reason}")

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from hiclr import player
 from hiclr.data.folder import PreparedFolder
+from hiclr.pages import read_page
 from hiclr.provenance import write_whole
 from hiclr.reporting import tables
 from hiclr.reporting.gathering import Gathered, Result, Run
@@ -92,13 +92,13 @@ def page(
     data = {"curves": curves, "matrices": matrices, "looks": {} if "missing" in looks else looks}
     if main is not None:
         data["classes"] = list(main.facts["top1_per_class"])
-    scripts = [get_plotlyjs(), player.script(), files("hiclr").joinpath("pages", "report.js").read_text("utf-8")]
+    scripts = [get_plotlyjs(), player.script(), read_page("report.js")]
     environment = Environment(loader=PackageLoader("hiclr", "pages"), autoescape=True)
     facts = tables.data_facts(main, folder) if main is not None else {}
     return environment.get_template("report.html").render(
         title=title or _title(gathered, main),
         policy=_policy(scripts),
-        style=player.style() + files("hiclr").joinpath("pages", "report.css").read_text("utf-8"),
+        style=player.style() + read_page("report.css"),
         synthetic=any(table["synthetic"] for table in accuracy),
         lede=_lede(gathered, main, folder),
         headline=_headline(accuracy),
