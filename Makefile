@@ -1,9 +1,12 @@
-# demo | test | check | bench | docs : each sets up what it needs (a virtual environment in .venv) and runs.
+# demo | test | check | bench | fuzz | docs : each sets up what it needs (a virtual environment in .venv) and runs.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+READER ?= all
+SECONDS ?= 900
+JOBS ?= 1
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench fuzz docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/hiclr demo --out runs/demo
@@ -18,6 +21,10 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/hiclr bench --out runs/bench
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'
+	PYTHONPATH=.:tests $(BIN)/python -m fuzz.run --reader $(READER) --seconds $(SECONDS) --jobs $(JOBS)
 
 docs: $(INSTALLED)
 	$(BIN)/mkdocs build --strict --site-dir site

@@ -165,7 +165,8 @@ def run_line(command: str) -> None:
     elif word == "pip":
         assert set(re.findall(r"\[(\w+)\]", command)) <= EXTRAS
     else:
-        assert word in ("git", "cd"), f"nobody runs {command!r}"
+        of_a_job = re.match(r"\w+=", word) or word in ("[", "exit")  # tests/methods/test_resume.py runs it
+        assert of_a_job or word in ("git", "cd"), f"nobody runs {command!r}"
 
 
 # --- what is said in passing ----------------------------------------------------------------------

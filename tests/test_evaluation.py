@@ -383,3 +383,9 @@ def test_archive_or_array_without_scores_is_refused(tmp_path: Path) -> None:
     for name in ("other.npz", "array.npy"):
         with pytest.raises(ValueError, match=f"{name} holds no saved scores"):
             Scores.load(tmp_path / name)
+
+
+def test_a_probe_whose_weights_overflow_is_refused_and_not_scored() -> None:
+    huge = FeatureBank(tuple("abcd"), 1e30 * torch.ones(4, 3), torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(ValueError, match=r"no finite numbers after epoch 1: lower lr 1e\+30 \(--lr\)"):
+        linear_probe(huge, huge, 2, epochs=3, lr=1e30, batch_size=1)

@@ -16,8 +16,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hiclr.forms import printable
 from hiclr.memory import use_huge_pages
+from hiclr.stopping import Stopped
 
+_LONGEST = 4000  # of a message, which may quote a file
 _HELP = ("-h", "--help")
 _TEXTS = ("str", "Path")  # a clip may be called 00
 _WITH_POSITIONALS = ("prepare", "doctor")
@@ -39,17 +42,33 @@ def main(arguments: list[str] | None = None) -> None:
     use_huge_pages()
     try:
         _run(verb, arguments[len(verb.split()) :])
-    except (ValueError, OSError, MemoryError) as error:
-        if os.environ.get("HICLR_DEBUG"):
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        if os.environ.get("HICLR_DEBUG") or not _can_be_mended(error):
             raise
         _fail(" ".join(_sentence(error).split()))
+    except Stopped as stopped:
+        _fail(str(stopped), code=stopped.code)
     except KeyboardInterrupt:
         _fail("stopped: what is finished is kept", code=130)
 
 
+def _can_be_mended(error: Exception) -> bool:
+    """PyTorch says in words alone that there is no memory."""
+    return not isinstance(error, RuntimeError) or isinstance(error, RecursionError) or _no_memory(error)
+
+
+def _no_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+
+
 def _sentence(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "there is not enough memory: start fewer processes (--processes 1), or look for a file of huge size"
+    if not isinstance(error, ValueError | OSError) and _no_memory(error):
+        return (
+            "there is not enough memory: start fewer processes (--processes 1), take smaller settings, or look for a "
+            "file of huge size"
+        )
+    if isinstance(error, RecursionError):
+        return "a file or an option holds lists within lists without end"
     if isinstance(error, OSError) and error.filename is not None:  # the system's own, "[Errno 13] Permission ..."
         return f"{error.filename}: {error.strerror}"
     return str(error)
@@ -57,11 +76,12 @@ def _sentence(error: Exception) -> str:
 
 def _run(verb: str, arguments: list[str]) -> None:
     import yaml
-    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+    from jsonargparse import ArgumentError, ArgumentParser
 
+    from hiclr.options import trust_no_file
     from hiclr.provenance import resolved_options
 
-    set_parsing_settings(instantiate_subclass_spec_in_any=False)  # only a type says what a file may build
+    trust_no_file()
     calls = _calls(verb)
     parser = ArgumentParser(prog=f"hiclr {verb}", description=_first_paragraph(calls[0].__doc__), exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options: a recipe")
@@ -142,6 +162,8 @@ def _quoted(word: str) -> str:
 def _innermost(message: str) -> str:
     """The part about the option itself, of jsonargparse's message about everything around it."""
     message = message[max(message.rfind("Parser key"), 0) :].split(". Got value: Namespace")[0]
+    own = r"\1 is Python's own, no class of hiclr"
+    message = re.sub(r"Importing '(\S+)' is not allowed.* to allow it\.?", own, message)
     return re.sub(r"Does not validate against any of the Union.* Given value: ", "cannot be ", message, flags=re.DOTALL)
 
 
@@ -195,6 +217,7 @@ def _print_verbs(usage: str, summaries: dict[str, str]) -> None:
 
 def _fail(message: str, code: int = 2) -> NoReturn:
     # one of the processes on a machine that Lightning, torchrun or SLURM has started; Lightning ends all when one fails
+    message = printable(message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ...")
     process = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
     if process == "0" or code == 2:  # all were stopped alike
         print(f"hiclr{'' if process == '0' else f', process {process}'}: {message}", file=sys.stderr)

@@ -62,6 +62,19 @@ def summed(x: Tensor) -> Tensor:
     return x
 
 
+def cpu_group() -> distributed.ProcessGroup | None:
+    """A group of all processes that meets in the CPU's memory, where nobody waits for a GPU; all must ask for it."""
+    return distributed.new_group(backend="gloo") if _together() else None
+
+
+def any_of(group: distributed.ProcessGroup | None, *facts: bool) -> list[bool]:
+    """Which of some facts hold in any process of a `cpu_group`, which must all ask."""
+    held = torch.tensor(facts, dtype=torch.uint8)
+    if group is not None:
+        distributed.all_reduce(held, distributed.ReduceOp.MAX, group)
+    return held.bool().tolist()
+
+
 def by_first(work: Callable[[], Result]) -> Result:
     """What `work` returns, or raises, in the first process: it alone works, the others wait and are given the same."""
     if not _together():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -14,8 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from hiclr.data.recordings.archive import Npz
+from hiclr.provenance import write_whole
+
 # similarities held at a time: 64 MiB of float32, however large the training side is
 _BLOCK = 2**24
+_MOST_BYTES = 2**30  # of saved scores; those of NTU RGB+D 120 take some thirty million
 
 SCORES, VALIDATION_SCORES = "scores", "validation-scores"  # kinds of files beside a result
 
@@ -82,10 +87,12 @@ class Scores:
 
     def save(self, path: Path) -> None:
         """Writes names, labels and scores as `.npz`; an interrupted write leaves the old file."""
-        partial = path.with_name(f"{path.name}.partial")
-        with partial.open("wb") as file:
-            np.savez(file, names=np.array(self.names), labels=self.labels.numpy(), scores=self.scores.numpy())
-        partial.replace(path)
+        write_whole(path, self._write)
+
+    def _write(self, path: Path) -> None:
+        content = BytesIO()  # a full disk makes a ZIP file that is left open complain once more on the screen
+        np.savez(content, names=np.array(self.names), labels=self.labels.numpy(), scores=self.scores.numpy())
+        path.write_bytes(content.getbuffer())
 
     @classmethod
     def load(cls, path: Path) -> Scores:
@@ -99,13 +106,24 @@ class Scores:
             raise FileNotFoundError(f"no scores {path}: make them with the verb that measures, as `hiclr linear` does")
         again = "make it again with the verb that measures, as `hiclr linear` does"
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                names, labels, scores = (np.asarray(arrays[key]) for key in ("names", "labels", "scores"))
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+            with path.open("rb") as stream:
+                names, labels, scores = _read(Npz(stream), "names", "labels", "scores")
+        except ValueError as error:
             raise ValueError(f"{path} holds no saved scores ({error}): {again}") from None
         if wrong := _wrong_with(names, labels, scores):
             raise ValueError(f"{path} holds {wrong}: {again}")
         return cls(tuple(names.tolist()), torch.from_numpy(labels).long(), torch.from_numpy(scores).float())
+
+
+def _read(arrays: Npz, *keys: str) -> list[NDArray[Any]]:
+    """Some arrays, if they are no larger than scores are."""
+    missing = [key for key in keys if key not in arrays]
+    if missing:
+        raise ValueError(f"no {' and '.join(missing)}")
+    size = sum(math.prod(header.shape) * header.dtype.itemsize for header in map(arrays.header, keys))
+    if size > _MOST_BYTES:
+        raise ValueError(f"its arrays take {size} bytes, more than {_MOST_BYTES}")
+    return [arrays[key] for key in keys]
 
 
 def _wrong_with(names: NDArray[Any], labels: NDArray[Any], scores: NDArray[Any]) -> str | None:
@@ -205,12 +223,9 @@ def linear_probe(
         device: where to compute; all features go there at once.
 
     Raises:
-        ValueError: for less than one epoch or one feature in a step.
+        ValueError: for settings that cannot work (`check_probe`), or a learning rate at which the weights overflow.
     """
-    if epochs < 1:
-        raise ValueError(f"a linear probe needs at least 1 epoch, got epochs {epochs}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_probe(epochs, lr, batch_size)
     chance = torch.Generator().manual_seed(seed)
     layer = torch.empty(classes, train.features.shape[1]).normal_(0.0, 0.01, generator=chance)
     layer = torch.cat([torch.zeros(classes, 1), layer], 1).to(device)
@@ -226,10 +241,22 @@ def linear_probe(
             error = (x @ layer.T).softmax(1).scatter_add_(1, target, minus_one.expand_as(target))
             speed.addmm_(error.T, x, beta=0.9, alpha=1 / len(x))
             layer.sub_(speed, alpha=rate)
+        if not layer.isfinite().all():
+            raise ValueError(f"the probe's weights are no finite numbers after epoch {epoch}: lower lr {lr:g} (--lr)")
         if epoch % evaluate_every == 0 or epoch == epochs:
             scores = _score(layer, test)
             top1_by_epoch[epoch] = scores.top1
     return ProbeResult(scores, top1_by_epoch, layer.cpu())
+
+
+def check_probe(epochs: int, lr: float, batch_size: int) -> None:
+    """ValueError for less than one epoch or one feature in a step, or a learning rate that is none."""
+    if epochs < 1:
+        raise ValueError(f"a linear probe needs at least 1 epoch, got epochs {epochs}")
+    if not 0 < lr < math.inf:
+        raise ValueError(f"the learning rate of a probe must be finite and above 0, got lr {lr}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
 
 
 def _after_a_one(features: Tensor, device: torch.device | str) -> Tensor:

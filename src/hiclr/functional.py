@@ -252,7 +252,11 @@ def to_motion(x: Tensor) -> Tensor:
 
 
 def to_stream(x: Tensor, stream: Stream, parents: Sequence[int]) -> Tensor:
-    """Joints as they are, motion, or bones."""
+    """Joints as they are, motion, or bones.
+
+    Raises:
+        ValueError: for another stream, or one that is nothing but zeros: motion of one frame, bones of one joint.
+    """
     streams: dict[str, Callable[[], Tensor]] = {
         "joint": lambda: x,
         "motion": lambda: to_motion(x),
@@ -260,6 +264,10 @@ def to_stream(x: Tensor, stream: Stream, parents: Sequence[int]) -> Tensor:
     }
     if stream not in streams:
         raise ValueError(f"unknown stream {stream!r}: choose one of {', '.join(streams)}")
+    if stream == "motion" and x.shape[2] == 1:
+        raise ValueError("sequences of one frame have no motion: choose the stream joint, or prepare more --frames")
+    if stream == "bone" and len(parents) == 1:
+        raise ValueError("a skeleton of one joint has no bones: choose the stream joint")
     return streams[stream]()
 
 

@@ -190,9 +190,13 @@ def embed_source(
         reason = f": {skipped[0].reason}" if skipped else ""
         raise ValueError(f"none of the {len(rows)} recordings of {source.corpus.name} can be used{reason}")
     found = torch.cat(features)
-    if not found.isfinite().all():
-        raise ValueError("the model gives features that are no finite numbers: its training has diverged")
     names = samples["name"]
+    if not found.isfinite().all():
+        first = names.iloc[kept[int(found.isfinite().all(1).int().argmin())]]
+        raise ValueError(
+            "the model gives features that are no finite numbers: its training has diverged, or the data hold NaN "
+            f"({first} for one)"
+        )
     return Embeddings(
         samples.iloc[kept].reset_index(drop=True),
         found.numpy(),

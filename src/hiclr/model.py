@@ -248,7 +248,7 @@ def load_model(path: Path | str, stream: Stream | None = None) -> Model:
 
 
 def _preparation(known: Mapping[str, Any]) -> Preparation:
-    unknown = sorted(known.keys() - Preparation.__dataclass_fields__.keys())
+    unknown = sorted(map(str, known.keys() - Preparation.__dataclass_fields__.keys()))
     if unknown:
         raise ValueError(f"it states a preparation that this hiclr does not know ({unknown[0]}): update hiclr")
     preparation = Preparation(**known)

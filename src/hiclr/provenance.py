@@ -1,9 +1,10 @@
-"""What a result needs beside its figures to be repeated: command, options, versions, revision, file hashes."""
+"""What a result needs beside its figures to be repeated: command, options, versions, revision, machine, file hashes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -13,26 +14,39 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+import torch
 
 from hiclr.data.folder import PreparedFolder
+from hiclr.repeatable import repeatable
+from hiclr.resources import room_for
 
 RUN, METRICS = "run.json", "metrics.csv"  # of a run, in its folder
+PARTIAL = ".partial"  # what the name of a file ends in until it is whole
 
 # the command line's resolved options; stays empty when a verb is called from Python
 resolved_options: dict[str, Any] = {}
 
 
-def provenance() -> dict[str, Any]:
-    """Command, options, versions and revision of this process, in plain containers."""
+def provenance(device: torch.device | None = None, processes: int = 1) -> dict[str, Any]:
+    """Command, options, versions, revision and machine of this process, in plain containers.
+
+    Args:
+        device: that computes; the CPU when not given.
+        processes: that share the work.
+    """
+    revision = _git_revision()
     return {
         "command": shlex.join(["hiclr", *sys.argv[1:]]) if resolved_options else None,
         "options": resolved_options or None,
-        "git_revision": _git_revision(),
+        "git_revision": revision,
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("hiclr", "torch", "lightning", "numpy")},
+            **{name: version(name) for name in ("hiclr", "torch", "lightning", "numpy", "scikit-learn")},
         },
         "machine": f"{platform.system()} {platform.machine()}",
+        "repeatable": repeatable(device or torch.device("cpu"), processes, (revision or "").endswith("-dirty")),
     }
 
 
@@ -62,10 +76,30 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` make a file under another name, then puts it in its place: it is there whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    write(partial)
-    partial.replace(path)
+    """Lets `write` make a file under another name, then puts it in its place: it is there whole or not at all.
+
+    So it is whatever ends the process or the machine meanwhile, and when several processes write it at once.
+    """
+    partial = path.with_name(f"{path.name}.{uuid4().hex[:8]}{PARTIAL}")
+    try:
+        with room_for(path):
+            write(partial)
+            _to_disk(partial)
+            partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        _to_disk(path.parent)  # that it has its name now
+
+
+def _to_disk(path: Path) -> None:
+    """Waits until a file, or the names in a folder, would outlive a power cut."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _git_revision() -> str | None:

@@ -18,6 +18,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from hiclr import plain_yaml
+from hiclr.forms import read_text
 from hiclr.layouts import LAYOUTS
 
 Partition = Literal["published", "spatial"]
@@ -171,12 +173,21 @@ class Skeleton:
     def _distances(self) -> NDArray[np.float64]:
         """Number of bones between each two joints, (V, V)."""
         hops = np.zeros((self.num_joints, self.num_joints))
-        paths = [self.path_to_root(joint) for joint in range(self.num_joints)]
-        for i, mine in enumerate(paths):
-            for j, other in enumerate(paths):
-                common = len(set(mine) & set(other))
-                hops[i, j] = len(mine) + len(other) - 2 * common
+        known: list[int] = []
+        for joint in self._from_the_root():  # one bone farther from each that is known than its parent is
+            hops[joint, known] = hops[known, joint] = hops[self.parents[joint], known] + 1
+            known.append(joint)
         return hops
+
+    def _from_the_root(self) -> list[int]:
+        """All joints, each after its parent."""
+        children: dict[int, list[int]] = {}
+        for joint, parent in enumerate(self.parents):
+            children.setdefault(parent, []).append(joint)
+        order = [self.root]
+        for joint in order:
+            order += children.get(joint, [])
+        return order
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, as `about.json` and checkpoints keep them."""
@@ -301,25 +312,9 @@ def _read_yaml(path: Path) -> Skeleton:
     if not path.is_file():
         raise FileNotFoundError(f"no skeleton file {path}")
     try:
-        fields = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_PlainLoader)
+        fields = plain_yaml.load(read_text(path))
         if not isinstance(fields, dict):
             raise ValueError(_NEEDED)
         return Skeleton.from_dict({"name": path.stem, **fields})
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (a small text can unfold to any size) and without keys that occur twice."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise ValueError("aliases (*name) are not understood: write it out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = [key for key in keys if keys.count(key) > 1]
-        if twice:
-            raise ValueError(f"{twice[0]!r} occurs twice, line {node.start_mark.line + 1} and below")
-        return yaml.constructor.BaseConstructor.construct_mapping(self, node, deep)

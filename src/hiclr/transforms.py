@@ -86,8 +86,8 @@ class Shear(Transform):
 
     def __init__(self, amplitude: float = 0.5, p: float = 1.0) -> None:
         super().__init__(p)
-        if amplitude < 0:
-            raise ValueError(f"Shear: amplitude must not be negative, got {amplitude}")
+        if not 0 <= amplitude < math.inf:
+            raise ValueError(f"Shear: amplitude must be finite and not negative, got {amplitude}")
         self.amplitude = amplitude
 
     def draw(self, x: Tensor) -> Params:
@@ -144,6 +144,8 @@ class Rotate(Transform):
 
     def __init__(self, main: float = 30.0, other: float = 1.0, p: float = 1.0) -> None:
         super().__init__(p)
+        if not (math.isfinite(main) and math.isfinite(other)):
+            raise ValueError(f"Rotate: main and other must be finite, got {main} and {other}")
         self.main = main
         self.other = other
 
@@ -167,6 +169,8 @@ class GaussianNoise(Transform):
 
     def __init__(self, std: float = 0.01, absent_bodies: bool = False, p: float = 0.5) -> None:
         super().__init__(p)
+        if not 0 <= std < math.inf:
+            raise ValueError(f"GaussianNoise: std must be finite and not negative, got {std}")
         self.std = std
         self.absent_bodies = absent_bodies
 
@@ -200,8 +204,8 @@ class GaussianBlur(Transform):
 
     def __init__(self, low: float = 0.1, high: float = 2.0, normalize: bool = False, p: float = 0.5) -> None:
         super().__init__(p)
-        if not 0 < low <= high:
-            raise ValueError(f"GaussianBlur: needs 0 < low <= high, got low {low} and high {high}")
+        if not 0 < low <= high < math.inf:
+            raise ValueError(f"GaussianBlur: needs 0 < low <= high, both finite, got low {low} and high {high}")
         self.low = low
         self.high = high
         self.normalize = normalize
@@ -286,11 +290,12 @@ class RandomMask(Transform):
         return functional.mask_joints(x, params["masked"], self.value, self.absent_bodies)
 
     def fitted(self, skeleton: Skeleton) -> Transform:
-        if int(self.ratio * skeleton.num_joints) == 0:
-            raise ValueError(
-                f"RandomMask: ratio {self.ratio} of {skeleton.num_joints} joints hides none: "
-                f"use at least {1 / skeleton.num_joints:.3f}"
-            )
+        joints = skeleton.num_joints
+        if joints < 2:
+            raise ValueError("RandomMask needs a skeleton of two joints or more: of one it hides none or all")
+        if int(self.ratio * joints) == 0:
+            least = math.ceil(1000 / joints) / 1000  # rounded up: 0.333 of 3 joints would again hide none
+            raise ValueError(f"RandomMask: ratio {self.ratio} of {joints} joints hides none: use at least {least:.3f}")
         return self
 
 

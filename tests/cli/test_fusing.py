@@ -37,7 +37,8 @@ def saved(run: str, stream: str, seed: int, protocol: str = "linear", **changes:
         **by_class(scores(seed), CLASSES),
         "stream": stream,
         "settings": {"validation": 0.2},
-        "data": {"root": "data/mine", "source_hash": "1234", "benchmark": "xsub"},
+        "data": {"root": "data/mine", "corpus": "mine", "source_hash": "1234", "benchmark": "xsub", "sequences": 180},
+        "test_sequences": 60,
         "remarks": [],
         **changes,
     }

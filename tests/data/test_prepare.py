@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import re
 import shutil
 import time
 import tracemalloc
@@ -26,6 +28,7 @@ from hiclr.data.corpora.base import Corpus
 from hiclr.data.folder import PreparedFolder
 from hiclr.data.prepare import prepare, prepare_batch
 from hiclr.data.recordings.base import Recording
+from hiclr.resources import NoRoomError
 from hiclr.skeleton import SKELETONS, Skeleton
 
 NTU = SKELETONS["ntu25"]
@@ -318,7 +321,7 @@ class Kill(BaseException):
 
 
 STEPS = (
-    *((os, "fsync"), (os, "truncate"), (os, "posix_fallocate"), (np.memmap, "flush")),
+    *((os, "fsync"), (os, "truncate"), (os, "posix_fallocate")),
     *((Path, "rename"), (Path, "replace"), (Path, "unlink"), (shutil, "rmtree")),
 )
 
@@ -367,6 +370,49 @@ def test_stopped_at_every_step_the_bytes_are_the_same(
         assert bytes_below(out) == bytes_below(tmp_path / "whole")
         assert not out.with_name(f"{out.name}.partial").exists()
     assert kills >= 16  # two writes for each of four chunks, one for the recipe, closing the gap, renames, tidying
+
+
+def test_a_disk_that_fills_up_at_any_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "CHUNK", 2)
+    recordings = [clip(4 + row, seed=row) for row in range(5)]
+    recordings[2][0, 0, 0, 0] = np.nan  # so that a second copy is written
+    corpus = corpus_of(recordings)
+    whole, fsync = bytes_below(quietly(corpus, tmp_path / "whole").root), os.fsync
+    writes_left = 0
+
+    def filling(file: int) -> None:
+        nonlocal writes_left
+        writes_left -= 1
+        if writes_left == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(file)
+
+    full = True
+    fills = 0
+    while full:
+        out = tmp_path / f"out{fills}"
+        with monkeypatch.context() as patch:
+            writes_left = fills + 1
+            patch.setattr(os, "fsync", filling)
+            try:
+                quietly(corpus, out)
+                full = False
+            except NoRoomError as error:
+                fills += 1
+                assert str(error).startswith(f"{out}{os.sep}") and "the disk is full" in str(error)
+                assert "what is prepared is kept; make room and start the same command again" in str(error)
+                assert not out.exists()
+        quietly(corpus, out)
+        assert bytes_below(out) == whole
+        assert not out.with_name(f"{out.name}.partial").exists()
+    assert fills == 11  # the recipe, two for each of three chunks, the second copy, its header, table, description
+
+
+def test_what_it_takes_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quietly(corpus_of([clip(9)] * 3), tmp_path / "out", frames=100)
+    said = capsys.readouterr().err.splitlines()[0]
+    # 3 x 100 frames of 25 joints of 2 bodies, 4 bytes each, three times, and as little again for the table
+    assert re.search(r"^drawn, 3 recordings: about \d+ MB of memory .*, 181 kB on disk in .*out \(.* free\)$", said)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs fork")

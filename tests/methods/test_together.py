@@ -19,6 +19,7 @@ from torch import Tensor
 
 import together
 from hiclr.encoders.checkpoint import LAST_CHECKPOINT, load_encoder
+from hiclr.methods.checkpoints import LOCK
 from hiclr.methods.training import METRICS, RUN
 from runs import checkpoint, metrics, prepared, run
 
@@ -114,7 +115,7 @@ def test_with_statistics_and_dropout_of_their_own_weights_and_queue_stay_equal(f
 
 def test_the_first_process_alone_writes_and_its_state_is_saved(folder: Path) -> None:
     out = folder / "BatchNorm-2"
-    assert {path.name for path in out.iterdir()} == {LAST_CHECKPOINT, RUN, METRICS, "tensorboard"}
+    assert {path.name for path in out.iterdir()} == {LAST_CHECKPOINT, RUN, METRICS, "tensorboard", LOCK}
     assert len(list((out / "tensorboard").glob("events*"))) == 1
     assert metrics(out)["epoch"].tolist() == [1, 2] and metrics(out)["step"].tolist() == [2, 4]
     saved = checkpoint(out)["state_dict"]

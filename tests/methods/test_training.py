@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import warnings
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,12 +20,12 @@ from torch.optim import SGD
 import runs
 from hiclr.cli import pretrain
 from hiclr.data.module import SkeletonData
-from hiclr.encoders.base import EdgeChange
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, load_encoder
 from hiclr.encoders.stgcn import STGCN
 from hiclr.methods.aimclr import AimCLR
+from hiclr.methods.checkpoints import LOCK
 from hiclr.methods.hiclr import HiCLR
-from hiclr.methods.training import METRICS, RUN, CollapseWatch, EpochLog, resume_point
+from hiclr.methods.training import METRICS, RUN, EpochLog, resume_point
 from hiclr.skeleton import Skeleton
 from hiclr.transforms import RandomMask, Rotate, Shear
 from runs import KINECT, assert_same_state, checkpoint, metrics, prepared
@@ -56,7 +53,7 @@ def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_files_are_written_and_all_is_finite(finished: Path) -> None:
-    assert {path.name for path in finished.iterdir()} == {LAST_CHECKPOINT, RUN, METRICS, "tensorboard"}
+    assert {path.name for path in finished.iterdir()} == {LAST_CHECKPOINT, RUN, METRICS, "tensorboard", LOCK}
     rows = metrics(finished)
     assert rows["epoch"].tolist() == [1, 2, 3, 4] and rows["step"].tolist() == [2, 4, 6, 8]
     assert {"loss", "info", "consistency", "queue_similarity", "feature_spread", "lr"} <= set(rows)
@@ -350,69 +347,6 @@ def test_a_mask_too_small_for_the_skeleton_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-# --- collapse -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def watched() -> Iterator[Any]:
-    """Calls the watch after an epoch with given figures; says whether it warned."""
-
-    def warned(epoch: int, info: float, spread: float) -> bool:
-        figures = {"info": torch.tensor(info), "feature_spread": torch.tensor(spread)}
-        stub: Any = SimpleNamespace(current_epoch=epoch - 1, callback_metrics=figures)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            CollapseWatch(negatives=255).on_train_epoch_end(stub, stub)
-        assert all(f"epoch {epoch}: training looks collapsed" in str(warning.message) for warning in caught)
-        return len(caught) == 1
-
-    return warned
-
-
-GUESSING = math.log(256)
-
-
-@pytest.mark.parametrize(
-    ("epoch", "info", "spread", "expected"),
-    [
-        (5, GUESSING, 0.9, True),
-        (10, 0.99 * GUESSING, 0.9, True),
-        (5, 0.9 * GUESSING, 0.9, False),
-        (5, 1.0, 0.01, True),
-        (5, 1.0, 0.1, False),
-        (4, GUESSING, 0.01, False),  # too early to say
-        (11, GUESSING, 0.01, False),  # was said after epoch 10
-    ],
-)
-def test_collapse_is_noticed(watched: Any, epoch: int, info: float, spread: float, expected: bool) -> None:
-    assert watched(epoch, info, spread) is expected
-
-
-@pytest.mark.parametrize("dead", [True, False])
-def test_a_collapsed_run_says_so_and_a_healthy_one_does_not(tmp_path: Path, dead: bool) -> None:
-    """People standing still in poses of their own; in the dead run the features hardly differ."""
-    poses = 3 * np.random.default_rng(0).normal(0, 1, (24, 3, 1, 20, 2)).astype(np.float32)
-    data = prepared(tmp_path / "poses", sequences=poses.repeat(16, axis=2))
-
-    class Scaled(STGCN):
-        def forward(self, x: Tensor, edges: EdgeChange | None = None) -> Tensor:
-            return (1e-3 if dead else 1.0) * super().forward(x, edges)
-
-    method = partial(
-        small,
-        encoder=partial(Scaled, width=4, dropout=0.0, init="pytorch"),
-        arrangement=[[Shear(0.1)]],
-        key_momentum=0.9,
-        optimizer=partial(SGD, lr=0.0 if dead else 0.05, momentum=0.9),
-    )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        run(data, tmp_path / "out", method, max_epochs=5)
-    said = [str(warning.message) for warning in caught if "collapsed" in str(warning.message)]
-    assert len(said) == dead
-    assert all("epoch 5" in sentence for sentence in said)
-
-
 # --- the log --------------------------------------------------------------------------------------
 
 
@@ -428,15 +362,14 @@ def test_the_rate_counts_sequences(root: Path, tmp_path: Path, monkeypatch: pyte
     clock = iter(range(100))
     monkeypatch.setattr("hiclr.methods.training.time.perf_counter", lambda: float(next(clock)))
     log = EpochLog(tmp_path / METRICS)
-    logged: dict[str, float] = {}
-    learner: Any = SimpleNamespace(log=lambda name, value, **_: logged.update({name: value}))
+    learner = small(KINECT)
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
-    trainer: Any = SimpleNamespace(optimizers=[optimizer], callback_metrics={}, current_epoch=0, global_step=3)
+    trainer: Any = SimpleNamespace(optimizers=[optimizer], loggers=[], current_epoch=0, global_step=3)
     log.on_train_epoch_start(trainer, learner)
     for size in (8, 8, 5):
         log.on_train_batch_end(trainer, learner, None, torch.zeros(size), 0)
     log.on_train_epoch_end(trainer, learner)
-    assert logged["sequences_per_second"] == 21
+    assert learner.figures["sequences_per_second"] == 21
 
 
 def test_lightning_is_told_to_write_one_checkpoint_an_epoch(
@@ -451,4 +384,4 @@ def test_lightning_is_told_to_write_one_checkpoint_an_epoch(
 
     monkeypatch.setattr(Trainer, "save_checkpoint", counting)
     run(root, tmp_path / "out", max_epochs=3)
-    assert saved == [1, 2, 3, 3]
+    assert saved == [1, 2, 3]

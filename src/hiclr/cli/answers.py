@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
 from hiclr.cli.console import say
@@ -17,6 +16,7 @@ from hiclr.data.corpora.base import LeftOut
 from hiclr.inference import Predictions, top_classes
 from hiclr.prediction_figures import MOST_TIMELINES, WORTH_TELLING, predictions_figure, timelines_figure
 from hiclr.provenance import write_json, write_whole
+from hiclr.screen import Screen
 from hiclr.timeline import DAMAGED, Segment, Timeline, Timelines
 
 NAME = "predictions"  # of all files
@@ -130,7 +130,7 @@ def _skipped(skipped: Sequence[LeftOut]) -> list[dict[str, str]]:
 
 def show_clips(found: Predictions, top: int) -> None:
     """A line for each clip; of many clips, a line for each class. Then how many are right, as far as that is known."""
-    Console().print(_clip_table(found, top) if len(found.names) <= _MOST_ROWS else _class_table(found))
+    Screen().print(_clip_table(found, top) if len(found.names) <= _MOST_ROWS else _class_table(found))
     known = [right for right in found.right if right is not None]
     if known:
         share = sum(known) / len(known)
@@ -149,7 +149,7 @@ def show_timelines(found: Timelines, fps: float | None) -> None:
         sure = "" if segment.probability is None else f"{segment.probability:.0%}"
         table.add_row("" if timeline is before else _plain(timeline.name), *times, _plain(segment.name), sure)
         before = timeline
-    Console().print(table)
+    Screen().print(table)
     if len(segments) > _MOST_ROWS:
         say(f"... and {len(segments) - _MOST_ROWS} segments more")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
@@ -25,6 +23,8 @@ from hiclr.benchmarks.tables import conditions, ratios, tables
 from hiclr.cli.console import console
 from hiclr.plots import speed_figure
 from hiclr.provenance import provenance, write_json, write_whole
+from hiclr.repeatable import processor
+from hiclr.screen import Screen
 
 BenchPrecision = Literal["32-true", "bf16-mixed"]
 
@@ -105,18 +105,12 @@ def _say(bar: Progress, task: TaskID, what: str) -> None:
 
 def _hardware() -> dict[str, Any]:
     """The processor, and how many threads compute."""
-    models = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     return {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def _cpuinfo() -> list[str]:
-    file = Path("/proc/cpuinfo")
-    return file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
 
 
 def _write(out: Path, results: dict[str, Any]) -> None:
@@ -133,4 +127,4 @@ def _print(results: dict[str, Any]) -> None:
         table = Table(*lines.columns, title=title)
         for cells in lines.itertuples(index=False):
             table.add_row(*cells)
-        Console().print(table)
+        Screen().print(table)

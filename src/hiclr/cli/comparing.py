@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from hiclr.ablation import FIGURES, PUBLISHED, TABLES, Variant, arguments_of, markdown, method_of, summary
@@ -17,16 +16,23 @@ from hiclr.cli.evaluating import knn, linear
 from hiclr.cli.training import pretrain
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.checkpoint import LAST_CHECKPOINT
+from hiclr.forms import fits, read_json
 from hiclr.functional import Stream
 from hiclr.methods.base import Learner
 from hiclr.methods.hiclr import HiCLR
 from hiclr.methods.training import RUN, Accelerator, check_same, wherever
 from hiclr.plots import ablation_figure
 from hiclr.provenance import describe_data, provenance, write_whole
+from hiclr.reporting.gathering import is_result
+from hiclr.screen import Screen
 from hiclr.skeleton import Skeleton
 
 Results = tuple[dict[str, Any], dict[str, Any]]  # of linear and of knn
 _MEASURED = "measured"  # folder in a run; what a user measures beside lies elsewhere
+_FIGURES = {  # of the results that make a table
+    "linear": {"top1_last_epoch": float, "top1_best_on_test": float},
+    "knn": {"top1": float},
+}
 TableName = Literal["arrangements", "contrast", "consistency"]
 
 
@@ -101,7 +107,7 @@ def _check_run(run: Path, data: SkeletonData, learner: Learner, max_epochs: int)
     file = run / RUN
     if not file.exists():
         return
-    before = json.loads(file.read_text(encoding="utf-8"))
+    before = _read(file)
     now = {"max_epochs": max_epochs, "batch_size": data.batch_size, "learner": learner.settings}
     now["data"] = wherever(describe_data(data.folder, data.benchmark))
     check_same(before, json.loads(json.dumps(now)), run)
@@ -109,11 +115,25 @@ def _check_run(run: Path, data: SkeletonData, learner: Learner, max_epochs: int)
 
 def _kept(run: Path, data: SkeletonData) -> Results | None:
     """What was measured of a finished run."""
-    files = [run / _MEASURED / f"{protocol}-{data.benchmark}.json" for protocol in ("linear", "knn")]
+    files = {run / _MEASURED / f"{protocol}-{data.benchmark}.json": form for protocol, form in _FIGURES.items()}
     if not all(file.exists() for file in files):
         return None
-    probe, neighbours = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    found = {file: _read(file) for file in files}
+    for file, result in found.items():
+        if not (is_result(result) and fits(result, files[file])):
+            raise ValueError(f"{file} is no result of this hiclr: delete it, and it is measured again")
+    probe, neighbours = found.values()
     return probe, neighbours
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = read_json(file)
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON ({error}): choose another --out") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is not of a run: choose another --out")
+    return content
 
 
 def _measured(
@@ -167,4 +187,4 @@ def _print(lines: pd.DataFrame, title: str) -> None:
     table = Table(*means.columns, title=title)
     for cells in means.itertuples(index=False):
         table.add_row(*cells)
-    Console().print(table)
+    Screen().print(table)

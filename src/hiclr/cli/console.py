@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 
-console = Console(stderr=True, force_jupyter=False)  # in a notebook a bar of text, which needs no widgets
+from hiclr.screen import Screen
+
+console = Screen(stderr=True, force_jupyter=False)  # in a notebook a bar of text, which needs no widgets
 
 
 def say(sentence: str) -> None:
     """A sentence beside the results, on one line, so that what it quotes can be copied."""
     console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+@cache
+def say_once(sentence: str) -> None:
+    """As `say`, but never the same sentence again: a command may train many times."""
+    say(sentence)
 
 
 def progress(description: str) -> Callable[[Iterable[Any]], Iterable[Any]]:

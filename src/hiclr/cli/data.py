@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from hiclr.cli.console import console
 from hiclr.data.corpora.ntu import synthetic
 from hiclr.data.doctor import Diagnosis, examine
@@ -14,6 +12,7 @@ from hiclr.data.folder import PreparedFolder
 from hiclr.data.prepare import prepare
 from hiclr.data.synthetic import synthesise
 from hiclr.provenance import write_json
+from hiclr.screen import Screen
 
 
 def prepare_synthetic(
@@ -59,7 +58,7 @@ def doctor(
         ValueError: nothing there is known, or the kind has no such option.
     """
     diagnosis = examine(path, kind, options, processes, progress)
-    diagnosis.print(Console())
+    diagnosis.print(Screen())
     if json is not None:
         write_json(json, diagnosis.to_dict())
         console.print(f"all of it in {json}", markup=False, highlight=False)

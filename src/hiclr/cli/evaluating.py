@@ -12,7 +12,8 @@ from torch import Tensor
 from hiclr.card import figure_name
 from hiclr.cli.console import progress
 from hiclr.cli.launch import launch
-from hiclr.cli.results import features, fitted, record
+from hiclr.cli.needs import say_needs_of_measuring
+from hiclr.cli.results import features, fitted, record, result_folder
 from hiclr.data.module import SkeletonData
 from hiclr.distributed import by_first
 from hiclr.encoders.checkpoint import load_encoder
@@ -21,6 +22,7 @@ from hiclr.evaluation import (
     FeatureBank,
     average_precision,
     check_neighbours,
+    check_probe,
     held_out,
     linear_probe,
     nearest_neighbours,
@@ -77,14 +79,19 @@ def linear(
     Raises:
         FileNotFoundError: if there is no such checkpoint.
         ValueError: for settings that cannot work, or an encoder that does not fit the data.
+        OSError: the disk has no room for the result.
     """
     check_lr_drops(lr_drops)
     if not 0 <= validation < 1:
         raise ValueError(f"validation is a share of the training side, from 0 to below 1, got {validation}")
+    check_probe(epochs, lr, batch_size)
+    held = held_out(data.labels(data.train_rows), validation, seed) if validation else None
     machine = Machine(accelerator, devices, num_nodes)
     trained = load_encoder(checkpoint, stream)
     device = launch(machine)
     encoder = fitted(trained, data, device)
+    place, copies = result_folder(trained, data, out), 3 if standardize else 2
+    say_needs_of_measuring(encoder, trained.stream, data, place, machine, copies, model=True)
     train_bank, test_bank = features(trained, data, device, encoder)
     probe = partial(
         linear_probe,
@@ -104,8 +111,7 @@ def linear(
         "top1_by_epoch": result.top1_by_epoch,
     }
     validated = None
-    if validation:
-        held = held_out(train_bank.labels, validation, seed)
+    if held is not None:
         sides = _scaled(train_bank.where(~held), train_bank.where(held), standardize)
         validated = by_first(partial(probe, *sides, progress=progress("Probe to validate"))).scores
         figures |= {"validation_top1": validated.top1, "validation_sequences": len(validated.labels)}
@@ -121,8 +127,9 @@ def linear(
     head = _head(result.layer, train_bank, data.folder.class_names, standardize)
     shared = {figure_name("linear", data.folder.about["corpus"], data.benchmark): result.scores.top1}
     model = Model(encoder, trained.stream, data.folder.preparation, head, trained.epochs, trained.run, shared)
+    learnt_from = len(train_bank.labels)
     return record(
-        "linear", trained, data, out, figures, result.scores, settings, len(train_bank.labels), validated, model
+        "linear", trained, data, out, figures, result.scores, settings, learnt_from, validated, model, device=device
     )
 
 
@@ -170,12 +177,15 @@ def knn(
     Raises:
         FileNotFoundError: if there is no such checkpoint.
         ValueError: for a k that cannot be, or an encoder that does not fit the data.
+        OSError: the disk has no room for the result.
     """
     machine = Machine(accelerator, devices, num_nodes)
     trained = load_encoder(checkpoint, stream)
     check_neighbours(k, len(data.train_rows))
     device = launch(machine)
-    sides = features(trained, data, device)
+    encoder, place = fitted(trained, data, device), result_folder(trained, data, out)
+    say_needs_of_measuring(encoder, trained.stream, data, place, machine, 2, model=False)
+    sides = features(trained, data, device, encoder)
     search = partial(nearest_neighbours, *sides, data.folder.num_classes, k)
     by_k = by_first(partial(search, progress("Nearest neighbours"), device))
     precision = by_first(partial(average_precision, *sides, progress("Retrieval"), device))
@@ -186,4 +196,5 @@ def knn(
         "retrieval_map": 100 * known.mean().item() if len(known) else None,
         "retrieval_left_out": len(precision) - len(known),
     }
-    return record("knn", trained, data, out, figures, by_k[k[0]], {"k": list(k)}, len(sides[0].labels))
+    bank_size = len(sides[0].labels)
+    return record("knn", trained, data, out, figures, by_k[k[0]], {"k": list(k)}, bank_size, device=device)

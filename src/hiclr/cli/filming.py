@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.progress import track
 
 from hiclr.cli.console import console, say
 from hiclr.data.corpora.base import files_below, some
+from hiclr.forms import fits, read_json
 from hiclr.pose.base import PoseEstimator, load_extra, poses_of
 from hiclr.pose.clips import clip_text, found
 from hiclr.pose.mediapipe import MediaPipePose
@@ -145,9 +145,10 @@ def _film(source: Video, finder: PoseEstimator, clip: Path, title: str) -> dict[
 
 def _made_before(out: Path) -> dict[str, Any]:
     """What an earlier command says of the clips that are there."""
-    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # damaged: nothing is known
-        made = json.loads((out / RECORD).read_text(encoding="utf-8"))["clips"]
-        return {name: facts for name, facts in made.items() if (out / f"{name}.csv").exists()}
+    with suppress(OSError, ValueError):  # damaged: nothing is known
+        record = read_json(out / RECORD)
+        if fits(record, {"clips": {...: dict}}):
+            return {name: facts for name, facts in record["clips"].items() if (out / f"{name}.csv").exists()}
     return {}
 
 

@@ -17,9 +17,11 @@ from hiclr.encoders.checkpoint import TrainedEncoder, load_encoder
 from hiclr.encoders.transfer import fresh, with_settings
 from hiclr.evaluation import Scores, encode
 from hiclr.functional import Stream
+from hiclr.methods.base import stream_seed
 from hiclr.methods.classifier import Classifier
+from hiclr.methods.health import LossWatch
 from hiclr.methods.machine import Accelerator, Machine
-from hiclr.methods.trainee import OptimizerFactory
+from hiclr.methods.trainee import OptimizerFactory, Trainee
 from hiclr.methods.training import Precision, fit, resume_point
 from hiclr.provenance import describe_data, file_hash, provenance
 from hiclr.transforms import Level
@@ -68,7 +70,8 @@ def finetune(
         encoder_settings: settings of the encoder that shall be others than in the checkpoint, as in
             `--encoder_settings.dropout 0.2`.
         optimizer: makes the optimizer of the parameters.
-        seed: of the labels drawn, untrained weights, order and augmentations.
+        seed: of the labels drawn, which are the same for all streams, and of untrained weights, order and
+            augmentations, which are each stream's own.
         precision: of the arithmetic in training.
         accelerator: cpu, gpu or auto.
         ckpt_path: checkpoint to go on from, or "last" for the one in `out`.
@@ -83,14 +86,17 @@ def finetune(
     if max_epochs < 1:
         raise ValueError(f"finetune needs at least 1 epoch, got max_epochs {max_epochs}")
     test_rows = data.test_rows  # refuses when there is no benchmark
+    data.batches(test_rows).check_numbers()
     labelled = data.labelled_rows(label_fraction, seed)
     trained = load_encoder(checkpoint, stream)
     out = Path(out or result_folder(trained, data, None) / _name(label_fraction, from_scratch))
     resume = resume_point(out, ckpt_path)
     machine = Machine(accelerator)
-    seed_everything(seed, verbose=False)
+    own_seed = stream_seed(seed, [trained.stream])
+    seed_everything(own_seed, verbose=False)
     trained = _start(trained, data, encoder_settings or {}, from_scratch)
-    encoder = fitted(trained, data, launch(machine)).train()
+    device = launch(machine)
+    encoder = fitted(trained, data, device).train()
     classifier = Classifier(
         encoder, trained.stream, data.folder.class_names, augmentation, optimizer, lr_drops, warmup_epochs
     )
@@ -106,10 +112,11 @@ def finetune(
     }
     classifier.run = {
         **settings,
+        "stream_seed": own_seed,
         "data": describe_data(data.folder, data.benchmark),
         "learner": {**classifier.settings, **chosen, "checkpoint": file_hash(trained.path)},
         "pretraining": dict(trained.run),
-        **provenance(),
+        **provenance(device),
     }
     names = tuple(data.folder.samples["name"].iloc[test_rows])
 
@@ -118,8 +125,8 @@ def finetune(
         return Scores(names, data.labels(test_rows), encode(network, data.batches(test_rows), device))
 
     watch = ScoreLog(score)
-    batches = data.labelled_batches(labelled, batch_size, seed)
-    fit(classifier, batches, out, max_epochs, precision, machine, resume, watch)
+    batches = data.labelled_batches(labelled, batch_size, own_seed)
+    fit(classifier, batches, out, max_epochs, precision, machine, resume, watch, LossWatch(len(classifier.class_names)))
     scores = score(classifier)
     top1_by_epoch = {**watch.top1_by_epoch, max_epochs: scores.top1}
     figures = {
@@ -127,7 +134,7 @@ def finetune(
         "top1_best_on_test": max(top1_by_epoch.values()),
         "top1_by_epoch": top1_by_epoch,
     }
-    return record("finetune", trained, data, out, figures, scores, settings, len(labelled))
+    return record("finetune", trained, data, out, figures, scores, settings, len(labelled), device=device)
 
 
 class ScoreLog(Callback):
@@ -144,12 +151,12 @@ class ScoreLog(Callback):
         self.top1_by_epoch: dict[int, float] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Trainee)
         epoch = trainer.current_epoch + 1
         if epoch % self.every == 0:
             self.top1_by_epoch[epoch] = self.score(pl_module).top1
             pl_module.train()
-        # logged in every epoch: Lightning would repeat the last value
-        pl_module.log("top1_test", self.top1_by_epoch.get(epoch, float("nan")))
+        pl_module.figures["top1_test"] = self.top1_by_epoch.get(epoch, float("nan"))
 
     def state_dict(self) -> dict[str, Any]:
         return {"top1_by_epoch": dict(self.top1_by_epoch)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +9,10 @@ from typing import Any, Literal
 
 from hiclr.cli.results import by_class, save
 from hiclr.evaluation import SCORES, VALIDATION_SCORES, Scores, scores_path
+from hiclr.forms import fits, printable, read_json
 from hiclr.fusion import PUBLISHED_WEIGHTS, best_weights, fuse, matched
 from hiclr.provenance import file_hash, provenance
-
-_NEEDED = {
-    "protocol": str,
-    "stream": str,
-    "data": dict,
-    "settings": dict,
-    "chance": float,
-    "confusion": list,
-    "top1_per_class": dict,
-}
+from hiclr.reporting.gathering import is_result
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +87,8 @@ def ensemble(
         **provenance(),
     }
     for single in singles:
-        print(f"{single['stream']} top1: {single['top1']:.2f} %  (weight {single['weight']:.3g}, {single['path']})")
+        what = printable(f"{single['stream']} top1: {single['top1']:.2f} %")
+        print(f"{what}  (weight {single['weight']:.3g}, {single['path']})")
     save(result, path, {SCORES: fused})
     return result
 
@@ -122,10 +114,10 @@ def _source(path: Path) -> _Source:
     if not path.is_file():
         raise FileNotFoundError(f"no result {path}: make it first (hiclr linear, knn, finetune), or set --protocol")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        result = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}): name a result's folder or .json file") from None
-    if not isinstance(result, dict) or not all(isinstance(result.get(key), kind) for key, kind in _NEEDED.items()):
+    if not is_result(result) or "stream" not in result:
         raise ValueError(f"{path} is no result of one encoder: name what hiclr linear, knn or finetune saved")
     scores = Scores.load(scores_path(path))
     if scores.confusion().tolist() != result["confusion"]:
@@ -138,10 +130,11 @@ def _refuse_another(path: Path, sources: Sequence[_Source]) -> None:
     if not path.exists():
         return
     try:
-        there = [single["path"] for single in json.loads(path.read_text(encoding="utf-8"))["results"]]
-    except (ValueError, LookupError, TypeError):
-        there = []
-    if sorted(there) != sorted(str(source.path) for source in sources):
+        there = read_json(path)
+    except ValueError:
+        there = {}
+    before = there["results"] if fits(there, {"results": [{"path": str}]}) else []
+    if sorted(single["path"] for single in before) != sorted(str(source.path) for source in sources):
         raise ValueError(f"{path} is not of these results: choose another folder with --out")
 
 

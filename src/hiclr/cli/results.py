@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hiclr.cli.console import console, progress, say
+from hiclr.data.corpora.base import some
 from hiclr.data.module import SkeletonData
-from hiclr.distributed import by_first, gathered, own_rows
+from hiclr.distributed import by_first, gathered, num_processes, own_rows
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.checkpoint import LAST_CHECKPOINT, TrainedEncoder
 from hiclr.encoders.shared import WEIGHTS
@@ -25,6 +26,8 @@ from hiclr.memory import keep_freed
 from hiclr.methods.classifier import Classifier
 from hiclr.model import Model
 from hiclr.provenance import describe_data, file_hash, provenance, write_json
+
+_NAMED = 3  # classes in a remark
 
 
 def features(
@@ -56,6 +59,8 @@ def features(
         names = tuple(data.folder.samples["name"].iloc[rows])
         banks.append(FeatureBank(names, gathered(encoded.to(device)).cpu(), data.labels(rows)))
     if not all(bank.features.isfinite().all() for bank in banks):
+        for rows in sides.values():
+            data.batches(rows).check_numbers()  # before the encoder is blamed
         raise ValueError(f"{trained.path} gives features that are no finite numbers: its training has diverged")
     return banks[0], banks[1]
 
@@ -114,7 +119,7 @@ def _batches(
 
 
 def remarks(trained: TrainedEncoder, data: SkeletonData) -> list[str]:
-    """What a figure must not be quoted without: what the encoder has seen of labels or, maybe, of the test side."""
+    """What a figure must not be quoted without: what the encoder has seen, and classes that cannot be learnt well."""
     said = []
     for run in _runs(trained.run):
         if run.get("learner", {}).get("method") == Classifier.__name__:
@@ -123,7 +128,24 @@ def remarks(trained: TrainedEncoder, data: SkeletonData) -> list[str]:
             side = run["data"]["benchmark"]
             where = f"the training side of {side}" if side else "all sequences"
             said.append(f"The encoder was trained on {where}: it may have seen test sequences of {data.benchmark}")
-    return list(dict.fromkeys(said))
+    return [*dict.fromkeys(said), *_about_classes(data)]
+
+
+def _about_classes(data: SkeletonData) -> list[str]:
+    """Classes of which the training side has one sequence, or none though they are tested; or a single class."""
+    names = data.folder.class_names
+    train, test = (data.labels(rows).bincount(minlength=len(names)) for rows in (data.train_rows, data.test_rows))
+    said = []
+    for chosen, what in [
+        ((train == 0) & (test > 0), "are tested but have no training sequence, so that they are always wrong"),
+        ((train == 1) & (test > 0), "have one training sequence alone, a weak one to go by"),
+    ]:
+        if chosen.any():
+            told = some([names[label] for label in chosen.nonzero()[:, 0]], _NAMED)
+            said.append(f"{int(chosen.sum())} of {len(names)} classes {what}: {told}")
+    if (train + test > 0).sum() == 1:
+        said.append("All sequences are of one class: there is nothing to recognise")
+    return said
 
 
 def _runs(run: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -171,6 +193,8 @@ def record(
     train_sequences: int,
     validation: Scores | None = None,
     model: Model | None = None,
+    *,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Saves a result with all that repeats it, prints its figures, returns it.
 
@@ -185,6 +209,7 @@ def record(
         train_sequences: how many were learnt from.
         validation: scores of a held-out share of the training side, for `ensemble` to choose weights by.
         model: what `predict` can use, saved beside the result.
+        device: that computed.
     """
     moved = transfer(trained, data)
     result = {
@@ -202,7 +227,7 @@ def record(
         "pretraining": dict(trained.run),
         **({} if moved is None else {"transfer": moved}),
         "remarks": remarks(trained, data),
-        **provenance(),
+        **provenance(device, num_processes()),
     }
     path = result_folder(trained, data, out) / f"{protocol}-{data.benchmark}.json"
     if model is not None:  # first: a result never stands beside the model of an earlier one

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from torch.optim import SGD
 
@@ -21,6 +20,7 @@ from hiclr.encoders.checkpoint import LAST_CHECKPOINT
 from hiclr.encoders.stgcn import STGCN
 from hiclr.methods.hiclr import HiCLR
 from hiclr.reporting.gathering import gather
+from hiclr.screen import Screen
 from hiclr.skeleton import Skeleton
 
 Results = tuple[dict[str, Any], dict[str, Any]]  # of linear and of knn
@@ -88,4 +88,4 @@ def _print_demo_table(results: Mapping[str, Results]) -> None:
             table.add_row("chance", *[f"{probe['chance']:.1f}"] * 3)
         figures = probe["top1_last_epoch"], probe["top1_best_on_test"], neighbours["top1"]
         table.add_row(name, *(f"{figure:.1f}" for figure in figures))
-    Console().print(table)
+    Screen().print(table)

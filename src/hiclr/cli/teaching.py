@@ -109,7 +109,7 @@ def teach(
     figures = {"top1": scores.top1, **({} if lesson.estimate is None else {"left_out_examples_top1": lesson.estimate})}
     folder = None if out is None else Path(out)
     trained = load_encoder(model, stream)
-    record("teach", trained, data, folder, figures, scores, settings, len(labels), model=done.cpu())
+    record("teach", trained, data, folder, figures, scores, settings, len(labels), model=done.cpu(), device=device)
     return done
 
 

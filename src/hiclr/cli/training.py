@@ -9,9 +9,12 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
 import hiclr.methods.recipe  # noqa: F401 (whose classes --method may name: one is found by its name once imported)
-from hiclr.cli.console import say
+from hiclr.cli.console import say, say_once
+from hiclr.cli.needs import say_needs_of_training
 from hiclr.data.module import SkeletonData
-from hiclr.methods.base import Learner
+from hiclr.device import choose_device
+from hiclr.methods.base import Learner, stream_seed
+from hiclr.methods.health import Remarks, remarks
 from hiclr.methods.hiclr import HiCLR
 from hiclr.methods.machine import Accelerator, Machine
 from hiclr.methods.training import Precision, resume_point, train
@@ -42,8 +45,9 @@ def pretrain(
         method: HiCLR, or another learner of `hiclr.methods`.
         out: folder of the run; runs/<data>-<benchmark>-<method>-<stream>-seed<seed> when not given.
         max_epochs: passes over the training side; 0 saves the untrained network.
-        seed: of weights, order and augmentations: the same seed gives the same numbers on the same machine. Order and
-            augmentations are the same for any number of processes; dropout and random edges are each process's own.
+        seed: of weights, order and augmentations, of which each stream has its own: the same seed gives the same
+            numbers on the same machine (`repeatable` in run.json says more). Order and augmentations are the same for
+            any number of processes; dropout and random edges are each process's own.
         precision: of the arithmetic.
         accelerator: cpu, gpu or auto.
         devices: processes on each machine that share every batch; one for each GPU.
@@ -57,12 +61,17 @@ def pretrain(
 
     Raises:
         ValueError: for settings that cannot work, or a folder that already holds another run.
+        OSError: the disk has no room for the run.
     """
     if max_epochs < 0:
         raise ValueError(f"max_epochs must not be negative, got {max_epochs}")
     machine = Machine(accelerator, devices, num_nodes)
     seed_everything(seed, verbose=False)
     learner = method(data.skeleton)
+    own_seed = stream_seed(seed, learner.streams)
+    if own_seed != seed:  # which stream it is, the learner alone says
+        seed_everything(own_seed, verbose=False)
+        learner = method(data.skeleton)
     if sync_batchnorm:
         learner.synchronize_batchnorm()
     what = [type(learner).__name__.lower(), "+".join(learner.streams), f"seed{seed}"]
@@ -73,13 +82,16 @@ def pretrain(
         "batch_size": data.batch_size,
         "max_epochs": max_epochs,
         "seed": seed,
+        "stream_seed": own_seed,
         "precision": precision,
         "processes": machine.processes,
         "sync_batchnorm": sync_batchnorm,
         "learner": learner.settings,
-        **provenance(),
+        **provenance(choose_device(accelerator), machine.processes),
     }
-    train(learner, data, out, max_epochs, seed, precision, machine, resume)
+    known = Remarks(remarks(learner, len(data.train_rows)), say_once)
+    say_needs_of_training(learner, data, data.train_rows, data.batch_size, out, machine, precision)
+    train(learner, data, out, max_epochs, own_seed, precision, machine, resume, known)
     rank_zero_only(say)(f"Run saved in {out}.{_next_step(out, data, learner)}")
     return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def predict(
         show_clips(clips, top)
         say_skipped(clips.skipped)
         if out is not None:
-            write_clips(Path(out), clips, top, known | provenance())
+            write_clips(Path(out), clips, top, known | provenance(device))
         return clips
     if source.folder is not None:
         raise ValueError(
@@ -140,7 +141,7 @@ def predict(
     say_skipped(found.skipped)
     if out is not None:
         windows = {"window": slide[0], "stride": slide[1]}
-        write_timelines(Path(out), found, top, fps, known | windows | provenance())
+        write_timelines(Path(out), found, top, fps, known | windows | provenance(device))
     return found
 
 
@@ -232,8 +233,9 @@ def _write_npz(found: Embeddings, path: Path) -> None:
     }
     if found.class_names is not None:
         arrays |= {"labels": found.samples["label"].to_numpy("int64"), "class_names": np.array(found.class_names)}
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    content = BytesIO()  # a full disk makes a ZIP file that is left open complain once more on the screen
+    np.savez(content, **arrays)
+    path.write_bytes(content.getbuffer())
 
 
 def _write_parquet(found: Embeddings, path: Path) -> None:

@@ -10,17 +10,17 @@ A folder describes itself, so that training never asks which corpus it was:
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from hiclr.data.actors import Actors
+from hiclr.forms import MOST_TEXT, Maybe, Null, is_file_name, misfits, read_json, reason
 from hiclr.skeleton import Skeleton
 
 SCHEMA = 1
@@ -35,15 +35,19 @@ _NEEDED: dict[str, Any] = {
     "frames": int,
     "bodies": int,
 }
-_FORM = _NEEDED | {  # of `about.json`, see `_fits`
-    "published": {...: (int, int)},
-    "steps": [{"step": str}],
-    "dirty": [{"what": str, "sequences": int, "done": str}],
-    "skipped": [{"name": str, "reason": str}],
-    "notes": [str],
-    "source": dict,
+_FORM = _NEEDED | {  # of `about.json`
+    "actors": Maybe(frozenset(get_args(Actors))),
+    "published": Maybe({...: (int, int)}),
+    "steps": Maybe([{"step": str}]),
+    "dirty": Maybe([{"what": str, "sequences": int, "done": str}]),
+    "skipped": Maybe([{"name": str, "reason": str}]),
+    "notes": Maybe([str]),
+    "source": Maybe(dict),
+    "source_hash": Maybe(Null(str)),
+    "synthetic": Maybe(bool),
 }
 
+_MOST_COLUMNS = 1000
 _AGAIN = "prepare it again with overwrite (--overwrite true)"
 
 Side = Literal["train", "test"]
@@ -107,7 +111,10 @@ class PreparedFolder:
     @cached_property
     def skeleton(self) -> Skeleton:
         """The joint layout."""
-        return Skeleton.from_dict(self.about["skeleton"])
+        try:
+            return Skeleton.from_dict(self.about["skeleton"])
+        except ValueError as error:
+            raise ValueError(f"{self.root / ABOUT}: {error}") from None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -175,8 +182,8 @@ class PreparedFolder:
 
 def _read_about(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        about = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}): {_AGAIN}") from None
     if not isinstance(about, dict) or "schema" not in about:
         raise ValueError(f"{path} states no schema, so it is not a prepared folder's: run `hiclr prepare`")
@@ -185,28 +192,21 @@ def _read_about(path: Path) -> dict[str, Any]:
     missing = set(_NEEDED) - set(about)
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: {_AGAIN}")
-    for key, form in _FORM.items():
-        if key in about and not _fits(about[key], form):
-            raise ValueError(f"{path} holds something else than expected as {key!r}: {_AGAIN}")
+    if wrong := misfits(about, _FORM):
+        raise ValueError(f"{path} holds something else than expected as {wrong[0]!r}: {_AGAIN}")
+    for benchmark in about["benchmarks"]:
+        if not is_file_name(benchmark):  # results are named after it
+            raise ValueError(f"{path}: the benchmark {benchmark!a} cannot be part of a file's name: rename it")
     return about
 
 
-def _fits(value: Any, form: Any) -> bool:
-    """Whether a value is of a type, a list of what fits, a pair, or an object with some keys (`...`: with any)."""
-    if isinstance(form, type):
-        return isinstance(value, form) and not isinstance(value, bool)
-    if isinstance(form, dict) and isinstance(value, dict):
-        forms = dict.fromkeys(value, form[...]) if ... in form else form
-        return all(key in value and _fits(value[key], forms[key]) for key in forms)
-    if isinstance(form, list | tuple) and isinstance(value, list):
-        each = form * len(value) if isinstance(form, list) else form
-        return len(value) == len(each) and all(map(_fits, value, each))
-    return False
-
-
 def _read_samples(path: Path, about: dict[str, Any]) -> pd.DataFrame:
+    if path.stat().st_size > MOST_TEXT:
+        raise ValueError(f"{path} takes {path.stat().st_size} bytes, more than {MOST_TEXT}: {_AGAIN}")
     try:
         header = list(pd.read_csv(path, nrows=0, encoding="utf-8").columns)
+        if len(header) > _MOST_COLUMNS:
+            raise ValueError(f"{len(header)} columns, more than {_MOST_COLUMNS}")
         text = {"name", *about["benchmarks"]}
         # a sequence may be called "NA", and an unused one has an empty side: neither is a missing number
         gaps = {column: [""] for column in header if column not in text}
@@ -214,7 +214,7 @@ def _read_samples(path: Path, about: dict[str, Any]) -> pd.DataFrame:
             path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=gaps, encoding="utf-8"
         )
     except (ValueError, pd.errors.ParserError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): {_AGAIN}") from None
+        raise ValueError(f"{path} cannot be read ({reason(error)}): {_AGAIN}") from None
     missing = [column for column in (*COLUMNS, *about["benchmarks"]) if column not in header]
     if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}: {_AGAIN}")
@@ -227,8 +227,10 @@ def _read_samples(path: Path, about: dict[str, Any]) -> pd.DataFrame:
 def _read_sequences(path: Path) -> NDArray[np.float32]:
     try:
         sequences = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is cut or no array ({error}): {_AGAIN}") from None
+    except OSError:
+        raise
+    except Exception as error:  # headers go wrong in many ways
+        raise ValueError(f"{path} is cut or no array ({reason(error)}): {_AGAIN}") from None
     if not isinstance(sequences, np.memmap):
         raise ValueError(f"{path} is no .npy array: {_AGAIN}")
     return sequences

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, cast, final, get_args
 
@@ -136,6 +136,7 @@ class Batches(Generic[Batch]):
     """Some rows of an array, batch by batch: x (N, 3, T, V, M), or x and labels (N,). One gather makes a batch.
 
     The order hangs on seed and epoch alone: not on how far chance has gone, nor on the number of processes.
+    `state_dict` says how far a pass is, and the first pass after `load_state_dict` gives the rest of it.
 
     Args:
         sequences: the array.
@@ -171,6 +172,8 @@ class Batches(Generic[Batch]):
         self._device: DataDevice = device
         self._resident: Tensor | None = None
         self._pinned = False
+        self._first = 0  # batch of the next pass
+        self._given = (0, 0)  # epoch of the pass, and how many of its batches
 
     def __len__(self) -> int:
         """How many batches there are."""
@@ -182,13 +185,25 @@ class Batches(Generic[Batch]):
         order = np.arange(len(self._rows))
         if self.seed is not None:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+        first, self._first = self._first, 0
+        self._given = (self.epoch, first)
         self.epoch += 1
         places = torch.from_numpy(order)
         if self._resident is not None:
             places = places.to(self._resident.device)  # once an epoch: a copy makes the GPU's queue run dry
-        for batch in places.split(self.batch_size)[: len(self)]:
+        for batch in places.split(self.batch_size)[first : len(self)]:
             x = self._gathered(batch)
+            self._given = (self._given[0], self._given[1] + 1)
             yield cast("Batch", x if self._labels is None else (x, self._labels[batch]))
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the pass is: the last batch that was given counts."""
+        epoch, given = self._given
+        return {"epoch": epoch, "given": given} if given < len(self) else {"epoch": epoch + 1, "given": 0}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Makes the next pass begin where another was."""
+        self.epoch, self._first = state["epoch"], state["given"]
 
     def place(self, device: torch.device) -> None:
         """Copies the rows to the device that trains, if they shall lie there; otherwise readies batches for it.
@@ -209,6 +224,27 @@ class Batches(Generic[Batch]):
             raise ValueError(
                 f"data.device cuda, but the sequences take {needed / 2**30:.1f} GiB, more than half of the "
                 f"{free / 2**30:.1f} GiB that are free on the GPU: set --data.device cpu"
+            )
+
+    def some(self, count: int) -> Tensor:
+        """x (N, 3, T, V, M) of at most so many of the rows, evenly spread over all."""
+        count = min(count, len(self._rows))
+        return self._gathered(torch.linspace(0, len(self._rows) - 1, count).round().long())
+
+    def check_numbers(self) -> None:
+        """Reads every row once, which costs less than a hundredth of an epoch.
+
+        Raises:
+            ValueError: if there is a number that is not finite.
+        """
+        chunks = torch.arange(len(self._rows)).split(_CHUNK)
+        # a sum is not finite where a number is not
+        sums = torch.cat([self._gathered(places).flatten(1).sum(1) for places in chunks])
+        broken = self._rows[(~sums.isfinite()).cpu().numpy()]
+        if len(broken):
+            raise ValueError(
+                f"{len(broken)} of {len(self._rows)} sequences hold NaN or infinite numbers, the first in row "
+                f"{broken[0]} of sequences.npy: prepare the data again, and ask hiclr doctor about them"
             )
 
     def _copy_to(self, device: torch.device) -> None:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -34,9 +33,11 @@ from hiclr.data.about import Kept, Skipped, describe, samples_table, source_hash
 from hiclr.data.actors import Actors, choose_actors, seen_bodies
 from hiclr.data.corpora.base import Corpus
 from hiclr.data.folder import Preparation, PreparedFolder
-from hiclr.data.processes import check_processes, spread
+from hiclr.data.processes import available, check_processes, spread
 from hiclr.data.recordings.base import FARTHEST, broken_frames
 from hiclr.data.writer import FolderWriter
+from hiclr.resources import Needs, available_memory
+from hiclr.screen import Screen
 from hiclr.skeleton import Skeleton
 
 PREPARATION = 2  # counts up when the same recordings would give other bytes; folders of another one are refused
@@ -44,7 +45,7 @@ CHUNK = 128  # recordings between two notes of progress
 MOST_FRAMES = 10_000  # of a prepared sequence: of a larger number a chunk would not fit into memory
 BATCH_FRAMES = 1 << 14  # padded frames in work at a time: one very long recording must not pad 127 others
 
-_console = Console(stderr=True, force_jupyter=False)
+_console = Screen(stderr=True, force_jupyter=False)
 
 
 def prepare(
@@ -114,7 +115,9 @@ def _fill(
 ) -> dict[str, Any]:
     """Prepares what is not there yet and puts the folder into place; returns what `about.json` says."""
     size = len(corpus.samples)
-    _say(*writer.start())
+    needs = _needs(writer, corpus, recipe["frames"], processes)  # before the room is reserved
+    begun = writer.start()
+    _say(*begun, *([] if writer.notes else needs))
 
     def work(chunk: int) -> tuple[list[Kept], list[Skipped]]:
         rows = range(chunk * CHUNK, min((chunk + 1) * CHUNK, size))
@@ -139,6 +142,28 @@ def _fill(
     about = describe(corpus, recipe, kept, skipped)
     writer.finish(samples_table(corpus, kept), about)
     return about
+
+
+def _needs(writer: FolderWriter, corpus: Corpus, frames: int, processes: int | None) -> list[str]:
+    """Sentences about what the preparation takes."""
+    size = len(corpus.samples)
+    workers = max(1, min(processes or available(), available(), math.ceil(size / CHUNK)))
+    memory = memory_of_chunk(frames, corpus.skeleton.num_joints, corpus.bodies)
+    needs = Needs(f"{corpus.name}, {size:,} recordings", writer.root, writer.disk, memory, available_memory(), workers)
+    return [str(needs), *filter(None, [needs.remark("start fewer processes (--processes 1)")])]
+
+
+def memory_of_chunk(frames: int, joints: int, bodies: int) -> int:
+    """Bytes that a process takes at most to prepare a chunk, beside one recording of extraordinary length.
+
+    Args:
+        frames: T.
+        joints: V.
+        bodies: M.
+    """
+    frame = 4 * 3 * joints * bodies
+    # the clips, the same padded and centred; what comes out, before and after it is interpolated and turned
+    return 3 * BATCH_FRAMES * frame + 4 * CHUNK * frames * frame
 
 
 # --- the numbers ------------------------------------------------------------------------------------------------------

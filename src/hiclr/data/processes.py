@@ -52,7 +52,7 @@ def spread(
     check_processes(processes)
     processes = min(processes or available(), available(), len(tasks))
     if processes <= 1:
-        with _one_thread():
+        with one_thread():
             for task in tasks:
                 yield task, work(task)
         return
@@ -70,7 +70,7 @@ def spread(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Bytes must not depend on how many threads share a batch: vector code and the rest of a share may round apart."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import math
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -19,12 +18,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from hiclr.data.folder import ABOUT, SAMPLES, SEQUENCES, PreparedFolder
+from hiclr.resources import NoRoomError, check_disk, room_for, why_full
 
 _CHANGED = {
     "source_hash": "raw files, table or options of the corpus differ",
     "source_times": "raw files or table were written again",
 }
 _TRIES = 100  # of taking a lock whose folder another process removes at this moment
+_ROW = 256  # bytes of a row in the table and in the notes, rather more than most take
 _NPY_HEADER = 128  # bytes, whatever the number of sequences, which is known only at the end
 
 
@@ -63,6 +64,16 @@ class FolderWriter:
         self._recipe, self._shape, self._rows, self._chunk = recipe, shape, rows, chunk
         self._overwrite = overwrite
         self._counts: dict[int, int] = {}
+
+    @property
+    def root(self) -> Path:
+        """The folder to make, as the user calls it."""
+        return self._shown
+
+    @property
+    def disk(self) -> int:
+        """Bytes that it takes on disk, if no row is left out."""
+        return self._size(self._rows) + _ROW * self._rows
 
     def is_done(self) -> bool:
         """Whether the folder is there already, made by this recipe.
@@ -165,11 +176,11 @@ class FolderWriter:
         """Writes the sequences (n, 3, T, V, M) of a chunk, n of 0 or more, into their place; any process may."""
         if not len(sequences):
             return
-        # only this part of the file is mapped, as its pages count as memory in use
-        offset = self._size(chunk * self._chunk)
-        array = np.memmap(self._new / SEQUENCES, "<f4", "r+", offset, sequences.shape)
-        array[:] = sequences
-        array.flush()
+        # by a file, not a map: where a file system has not kept the room it reserved, a map would kill the process
+        with self._room(SEQUENCES), (self._new / SEQUENCES).open("r+b") as file:
+            file.seek(self._size(chunk * self._chunk))
+            file.write(np.ascontiguousarray(sequences, "<f4").data)
+            _to_disk(file)
 
     def note(self, chunk: int, count: int, note: Any) -> None:
         """Notes that a chunk of `count` sequences is written."""
@@ -181,15 +192,14 @@ class FolderWriter:
 
         Raises:
             ValueError: something that may not be replaced has come there meanwhile; the work is kept.
+            OSError: the disk is full; the work is kept.
         """
         self._close_gaps()
-        with (self._new / SEQUENCES).open("r+b") as file:
+        with self._room(SEQUENCES), (self._new / SEQUENCES).open("r+b") as file:
             file.write(_npy_header((sum(self._counts.values()), *self._shape)))
-        # names of files need not be text
-        how: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
-        (self._new / SAMPLES).write_text(_csv_text(samples), newline="", **how)
-        text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
-        (self._new / ABOUT).write_text(text, newline="", **how)
+            _to_disk(file)
+        self._write_text(SAMPLES, _csv_text(samples))
+        self._write_text(ABOUT, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
         self.is_done()
         if self._out.exists():
             shutil.rmtree(self._replaced, ignore_errors=True)
@@ -219,19 +229,13 @@ class FolderWriter:
 
     def _reserve(self, data: Path) -> None:
         """Makes the file at its full size: a disk that fills up later would kill whoever writes to the mapped array."""
-        needed, free = self._size(self._rows), shutil.disk_usage(self._work).free
         try:
-            if needed > free:  # found out by trying, it would for a while be full for everybody
-                raise OSError(errno.ENOSPC, "No space left on device")
-            with data.open("wb") as file:
-                _allocate(file.fileno(), needed)
-        except OSError as error:
+            check_disk(self._shown, self.disk)  # found out by trying, it would for a while be full for everybody
+            with self._room(SEQUENCES, "nothing was begun"), data.open("wb") as file:
+                _allocate(file.fileno(), self._size(self._rows))
+        except NoRoomError:
             self.abandon()
-            if error.errno != errno.ENOSPC:
-                raise
-            raise OSError(
-                f"{self._shown} needs {needed / 1e9:.1f} GB on disk, only {free / 1e9:.1f} GB are free"
-            ) from None
+            raise
 
     def _close_gaps(self) -> None:
         """Moves the chunks together where sequences were left out.
@@ -241,13 +245,17 @@ class FolderWriter:
         data, size = self._new / SEQUENCES, self._size(sum(self._counts.values()))
         if data.stat().st_size == size:
             return
-        with data.open("rb") as source, self._closed.open("wb") as target:
-            target.write(bytes(_NPY_HEADER))
-            for chunk, count in sorted(self._counts.items()):
-                source.seek(self._size(chunk * self._chunk))
-                target.write(source.read(self._size(count) - _NPY_HEADER))
-            target.flush()
-            os.fsync(target.fileno())
+        try:
+            with self._room(SEQUENCES), data.open("rb") as source, self._closed.open("wb") as target:
+                _allocate(target.fileno(), size)  # a second copy: better no room at its beginning than at its end
+                target.write(bytes(_NPY_HEADER))
+                for chunk, count in sorted(self._counts.items()):
+                    source.seek(self._size(chunk * self._chunk))
+                    target.write(source.read(self._size(count) - _NPY_HEADER))
+                _to_disk(target)
+        except NoRoomError:
+            self._closed.unlink(missing_ok=True)
+            raise
         self._closed.replace(data)
 
     def _noted(self) -> list[Any]:
@@ -261,10 +269,18 @@ class FolderWriter:
             return []
 
     def _write_line(self, line: Any) -> None:
-        with self._progress.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self._room(self._progress.name), self._progress.open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+            _to_disk(file)
+
+    def _write_text(self, name: str, text: str) -> None:
+        with self._room(name), (self._new / name).open("wb") as file:
+            file.write(text.encode("utf-8", "backslashreplace"))  # names of files need not be text
+            _to_disk(file)
+
+    def _room(self, name: str, kept: str = "what is prepared is kept") -> AbstractContextManager[None]:
+        """A full disk is said by the name that the user gave to the folder."""
+        return room_for(self._shown / name, kept)
 
 
 def _csv_text(samples: pd.DataFrame) -> str:
@@ -274,12 +290,18 @@ def _csv_text(samples: pd.DataFrame) -> str:
     return text
 
 
+def _to_disk(file: BinaryIO) -> None:
+    """Waits until what was written would outlive a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def _allocate(file: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file, 0, size)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if why_full(error):
                 raise  # elsewhere it may only be that the file system reserves nothing
     os.truncate(file, size)
 

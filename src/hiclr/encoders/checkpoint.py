@@ -9,21 +9,30 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.head import LinearHead
-from hiclr.encoders.official import encoder_from_published, read_safely
-from hiclr.encoders.shared import WEIGHTS, is_model_folder, local_path, read_config, read_tensors
+from hiclr.encoders.official import encoder_from_published
+from hiclr.encoders.safely import read_safely
+from hiclr.encoders.shared import RUN, WEIGHTS, is_model_folder, local_path, read_config, read_tensors
+from hiclr.forms import Maybe, Null, misfits, reason
 from hiclr.functional import Stream
 from hiclr.hub import is_hub_name
 
 LAST_CHECKPOINT = "last.ckpt"
 CHECKPOINT_KEY = "hiclr"
 
+_KNOWN = {  # of a checkpoint, under its key
+    "encoder": {"class_path": str, "init_args": dict},
+    "weights": {...: str},
+    "epochs": int,
+    "run": RUN,
+    "class_names": Maybe(Null([str])),
+}
 _UNSAVED = 1_000_000  # elements that an encoder may keep in one tensor that is not saved
 
 
@@ -107,16 +116,31 @@ def load_encoder(path: Path | str, stream: Stream | None = None) -> TrainedEncod
     if CHECKPOINT_KEY not in content:
         stream = stream or "joint"
         return TrainedEncoder(file, encoder_from_published(content, file, stream), stream, (stream,), None, {})
-    known = content[CHECKPOINT_KEY]
-    lost = [part for part in ("encoder", "weights", "epochs", "run") if part not in known]
-    if lost:
-        raise ValueError(f"{file} does not say its {' and '.join(lost)}: it was written by another version of hiclr")
+    known = training_of(content, file)
     weights: Mapping[Stream, str] = known["weights"]
     stream = _choose(stream, tuple(weights), file)
-    state = content.get("state_dict", {})
+    state = content["state_dict"]
     encoder = _with_weights(known["encoder"], _below(weights[stream], state), file)
     head = _head(known.get("class_names"), _below("classifier.", state), file)
     return TrainedEncoder(file, encoder, stream, tuple(weights), known["epochs"], known["run"], head)
+
+
+def training_of(content: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+    """What a checkpoint of ours says of itself, beside its weights.
+
+    Raises:
+        ValueError: it says nothing, or not as expected.
+    """
+    known, state = content.get(CHECKPOINT_KEY), content.get("state_dict")
+    known = known if isinstance(known, dict) else {}
+    lost = misfits(known, _KNOWN)
+    if not lost and not (known["weights"].keys() <= set(get_args(Stream)) and known["weights"]):
+        lost = ["streams"]
+    if not lost and not (isinstance(state, Mapping) and all(isinstance(name, str) for name in state)):
+        lost = ["weights"]
+    if lost:
+        raise ValueError(f"{file} does not say its {' and '.join(lost)}: it was written by another version of hiclr")
+    return known
 
 
 def _from_model_folder(folder: Path, stream: Stream | None, hub: str | None) -> TrainedEncoder:
@@ -131,6 +155,8 @@ def _from_model_folder(folder: Path, stream: Stream | None, hub: str | None) -> 
 
 
 def _with_weights(description: Mapping[str, Any], state: Mapping[str, Tensor], file: Path) -> Encoder:
+    if not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(f"{file}: its weights are no tensors")
     with _NoneLarger(sum(tensor.numel() for tensor in state.values()) + _UNSAVED):
         encoder = _build(description, file)
     _check_shapes(encoder, state, file)
@@ -173,7 +199,7 @@ def _head(
     try:
         return LinearHead(class_names, state["weight"], state["bias"], normalized)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file}: its classifier is not whole ({error})") from None
+        raise ValueError(f"{file}: its classifier is not whole ({reason(error)})") from None
 
 
 def _choose(stream: Stream | None, streams: tuple[Stream, ...], file: Path) -> Stream:
@@ -199,9 +225,9 @@ def _build(description: Mapping[str, Any], file: Path) -> Encoder:
     # a file must not choose what is imported: an encoder of one's own is known once its module is
     kind = getattr(sys.modules.get(module), name, None)
     if not (isinstance(kind, type) and issubclass(kind, Encoder)) or inspect.isabstract(kind):
-        raise ValueError(f"{class_path} is no hiclr Encoder, or its module was not imported before")
+        raise ValueError(f"{file}: {class_path} is no hiclr Encoder, or its module was not imported before")
     try:
         encoder: Encoder = kind(**(settings or {}))
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"{file}: no {name} can be built as it says ({error})") from None
+        raise ValueError(f"{file}: no {name} can be built as it says ({reason(error)})") from None
     return encoder

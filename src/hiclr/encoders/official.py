@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from hiclr.encoders.base import Encoder
 from hiclr.encoders.dsta import DSTA
+from hiclr.encoders.safely import read_safely
 from hiclr.encoders.stgcn import STGCN
 from hiclr.skeleton import SKELETONS, Skeleton
 
@@ -127,25 +127,6 @@ def encoder_from_published(content: Mapping[str, Any], path: str | Path, stream:
             )
     encoder.load_state_dict({name: state[key] for name, key in published.items()})
     return encoder.eval()
-
-
-def read_safely(path: Path) -> Mapping[str, Any]:
-    """The dict in a file that `torch.save` wrote, if it holds tensors and plain containers alone.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, or would run code.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage shows in many ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is no file of tensors and plain values: {reason}") from None
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
-    return content
 
 
 def _tensors_of(content: Mapping[str, Any], stream: str) -> tuple[str, dict[str, Tensor]]:

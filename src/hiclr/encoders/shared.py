@@ -9,21 +9,38 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, get_args
 
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load_file
 from torch import Tensor, float32
 
+from hiclr.forms import Maybe, Null, misfits, read_json
 from hiclr.functional import Stream
 from hiclr.hub import fetch, is_hub_name
 
 CONFIG, WEIGHTS, CARD = PARTS = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
+
+RUN: dict[str, Any] = {  # what others rely on in the settings of a training, if they are there
+    "data": Maybe({"corpus": Maybe(Null(str)), "preparation": Maybe(Null(dict))}),
+    "learner": Maybe(dict),
+    "max_epochs": Maybe(Null(int)),
+}
+RUN["pretraining"] = Maybe(RUN)  # what it started from
+_FORM = {  # of a model's configuration
+    "encoder": {"class_path": str, "init_args": dict},
+    "weights": str,
+    "stream": frozenset(get_args(Stream)),
+    "preparation": dict,
+    "head": Null({"class_names": [str], "normalized": bool}),
+    "epochs": Null(int),
+    "figures": {...: float},
+    "run": RUN,
+}
 
 
 def is_model_folder(path: Path) -> bool:
@@ -68,15 +85,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         ValueError: it is damaged, or of another kind.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        config = read_json(folder / CONFIG)
+    except ValueError as error:
         raise ValueError(f"{folder / CONFIG} is no JSON ({error}): save or copy the model again") from None
     if not isinstance(config, dict) or "hiclr_format" not in config:
         raise ValueError(f"{folder / CONFIG} is not of a model of hiclr: give a folder that save_pretrained wrote")
     if config["hiclr_format"] != FORMAT:
         raise ValueError(f"{folder} is of format {config['hiclr_format']}, this hiclr reads {FORMAT}: update hiclr")
-    wrong = [key for key, fits in _fitting(config).items() if not fits or key not in config]
-    if wrong:
+    if wrong := misfits(config, _FORM):
         raise ValueError(
             f"{folder / CONFIG} does not say the model's {' and '.join(wrong)}, or not as expected: "
             "save or copy the model again"
@@ -91,12 +107,13 @@ def read_tensors(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
         ValueError: the file is damaged, or not the one that the configuration was written for.
     """
     file = folder / WEIGHTS
-    content = file.read_bytes()
-    if digest(content) != config["weights"]:
+    with file.open("rb") as content:  # of whatever size: it is not there in memory until it is known to be meant
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if f"sha256:{found}" != config["weights"]:
         raise ValueError(f"{file} is damaged, or of another model than {CONFIG} beside it: save or copy it again")
     try:
-        tensors = load(content)
-    except SafetensorError as error:
+        tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}  # the file may be replaced
+    except (SafetensorError, AttributeError, TypeError) as error:  # it knows types of numbers that PyTorch does not
         raise ValueError(f"{file} is no safetensors file ({error}): save the model again") from None
     check_precision(tensors, file)
     return tensors
@@ -151,35 +168,3 @@ def _is_place(text: str) -> bool:
 
 def _last_part(path: str) -> str:
     return PureWindowsPath(path).name or path  # which knows both kinds of slashes
-
-
-def _fitting(config: Mapping[str, Any]) -> dict[str, bool]:
-    """For each part of a configuration, whether it is what others rely on."""
-    encoder, head, epochs, figures = (config.get(key) for key in ("encoder", "head", "epochs", "figures"))
-    return {
-        "encoder": isinstance(encoder, dict)
-        and isinstance(encoder.get("class_path"), str)
-        and isinstance(encoder.get("init_args"), dict),
-        "weights": isinstance(config.get("weights"), str),
-        "stream": config.get("stream") in get_args(Stream),
-        "preparation": isinstance(config.get("preparation"), dict),
-        "head": head is None
-        or (isinstance(head, dict) and _are_texts(head.get("class_names")) and head.get("normalized") in (True, False)),
-        "epochs": epochs is None or type(epochs) is int,
-        "figures": isinstance(figures, dict) and all(type(figure) in (int, float) for figure in figures.values()),
-        "run": _is_run(config.get("run")),
-    }
-
-
-def _are_texts(names: Any) -> bool:
-    return isinstance(names, list) and all(isinstance(name, str) for name in names)
-
-
-def _is_run(run: Any) -> bool:
-    """Whether a run and those it started from are records with what is looked up in them, or nothing."""
-    while isinstance(run, dict) and run:
-        parts = [run.get(key, {}) for key in ("data", "learner", "pretraining")]
-        if not all(isinstance(part, dict) for part in parts) or not isinstance(parts[0].get("corpus", ""), str):
-            return False
-        run = parts[-1]
-    return isinstance(run, dict)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, get_args
 
+import numpy as np
 from torch import Tensor, nn
 
 from hiclr.encoders.base import Encoder
@@ -17,6 +18,20 @@ from hiclr.methods.trainee import Trainee, optimizer_facts
 from hiclr.skeleton import Skeleton
 
 EncoderFactory = Callable[[Skeleton], Encoder]
+_STREAMS: tuple[Stream, ...] = get_args(Stream)
+
+
+def stream_seed(seed: int, streams: Sequence[Stream]) -> int:
+    """The seed of a run's weights, order and draws, by what it learns from.
+
+    Joint, motion and bone have one of their own each, so that runs with the same seed are independent where they are
+    fused; that of joint, and of several streams in one run, is the seed itself.
+    """
+    [number, *others] = map(_STREAMS.index, streams)
+    if others or number == 0:
+        return seed
+    # not (seed, number): so begins a step of joint's
+    return int(np.random.SeedSequence((seed, 0, number)).generate_state(1)[0])
 
 
 class Learner(Trainee):
@@ -99,7 +114,5 @@ class Learner(Trainee):
                 module.synchronized = True
 
     def log_terms(self, **terms: Tensor) -> None:
-        """Logs terms as means over the epoch and all processes; `loss` shows in the progress bar."""
-        for name, term in terms.items():
-            shown = name == "loss"
-            self.log(name, term.detach(), on_step=False, on_epoch=True, prog_bar=shown, batch_size=1, sync_dist=True)
+        """Logs terms as means over the epoch and all processes."""
+        self.means.add(1, terms)

@@ -91,8 +91,7 @@ class Classifier(Trainee):
                 "(--optimizer.lr), or raise warmup_epochs"
             )
         top1 = 100 * (scores.argmax(1) == labels).float().mean()
-        self.log("loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(x))
-        self.log("top1_train", top1, on_step=False, on_epoch=True, batch_size=len(x))
+        self.means.add(len(x), {"loss": loss, "top1_train": top1})
         return loss
 
     def lr_factor(self, epoch: int) -> float:

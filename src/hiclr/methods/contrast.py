@@ -14,6 +14,7 @@ from hiclr.losses import similarity_logits
 from hiclr.momentum import KeyQueue, MomentumEncoder
 
 _EMBEDDING_DIM = 128
+_COLDEST, _HOTTEST = 0.001, 100.0  # similarities differ by up to 2; in half precision by no less than some 0.001
 
 
 class Projected(nn.Module):
@@ -47,8 +48,13 @@ class Contrast(nn.Module):
 
     def __init__(self, encoder: Encoder, queue_size: int, key_momentum: float, temperature: float) -> None:
         super().__init__()
-        if temperature <= 0:
+        if not temperature > 0:
             raise ValueError(f"temperature must be greater than 0, got {temperature}")
+        if not _COLDEST <= temperature <= _HOTTEST:
+            raise ValueError(
+                f"temperature must lie in {_COLDEST}..{_HOTTEST} (published: 0.07), got {temperature}: beyond, the "
+                "softmax is all or nothing, or the same for all keys"
+            )
         self.query = Projected(encoder)
         self.key = MomentumEncoder(self.query, key_momentum)
         self.queue = KeyQueue(queue_size, self.query.embedding_dim)

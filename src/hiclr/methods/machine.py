@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
@@ -60,6 +61,12 @@ class Machine:
         # buffers: the queue is equal everywhere already, and BatchNorm's statistics stay each process's own
         alone = self.processes == 1
         return "auto" if alone else DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    @property
+    def plugins(self) -> list[ClusterEnvironment]:
+        """What Lightning must be told of a cluster: not to take SLURM's signals, which end a run in our own way."""
+        slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+        return [SLURMEnvironment(auto_requeue=False)] if slurm else []
 
 
 def _started() -> int | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY
+from hiclr.methods.means import EpochMeans
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -21,6 +22,10 @@ class Trainee(LightningModule, abc.ABC):
 
     Args:
         optimizer: makes the optimizer of the parameters.
+
+    Attributes:
+        means: what each step adds its figures to.
+        figures: of the epoch that has just ended: their means, and what is found out at its end.
     """
 
     def __init__(self, optimizer: OptimizerFactory) -> None:
@@ -29,6 +34,8 @@ class Trainee(LightningModule, abc.ABC):
         self.settings: dict[str, Any] = {}  # what must not change when a run goes on
         self.epochs_trained = 0
         self.run: dict[str, Any] = {}  # settings of the run, for the checkpoint
+        self.means = EpochMeans()
+        self.figures: dict[str, float] = {}
 
     @abc.abstractmethod
     def description(self) -> dict[str, Any]:
@@ -51,26 +58,35 @@ class Trainee(LightningModule, abc.ABC):
 
     def on_train_epoch_start(self) -> None:
         """Sets the learning rate from the epoch alone, so that a resumed or prolonged run has the right one."""
+        self.means.clear()
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["initial_lr"] * self.lr_factor(self.current_epoch)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Sums the epoch up after its last step."""
+        if self.trainer.is_last_batch:
+            self.figures = self.means.means()
 
     def on_train_epoch_end(self) -> None:
         """Counts the epoch, for the checkpoint."""
         self.epochs_trained = self.current_epoch + 1
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what rebuilds the encoder, what is known of the run, and the state of chance."""
+        """Adds what rebuilds the encoder, what is known of the run, the state of chance, and the epoch's sums."""
         checkpoint[CHECKPOINT_KEY] = {
             **self.description(),
             "epochs": self.epochs_trained,
             "run": self.run,
             "random_states": {"cpu": torch.get_rng_state(), "cuda": _cuda_states()},
+            "means": self.means.state_dict(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the state of chance up where the checkpoint left it."""
         ours = checkpoint[CHECKPOINT_KEY]
         self.epochs_trained = ours["epochs"]
+        if "means" in ours:  # checkpoints from before there were any within an epoch lack them
+            self.means.load_state_dict(ours["means"])
         torch.set_rng_state(ours["random_states"]["cpu"])
         states = ours["random_states"]["cuda"]
         if states and len(states) == torch.cuda.device_count():

@@ -6,29 +6,37 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from hiclr.data.module import Batches, SkeletonData
 from hiclr.distributed import seed_all
-from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, checkpoint_path
-from hiclr.encoders.official import read_safely
+from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, checkpoint_path, training_of
+from hiclr.encoders.safely import read_safely
 from hiclr.memory import keep_freed
 from hiclr.methods.base import Learner
+from hiclr.methods.checkpoints import CheckpointFile, Checkpoints, alone
+from hiclr.methods.health import CollapseWatch, check_before
 from hiclr.methods.machine import Accelerator as Accelerator
 from hiclr.methods.machine import Machine
 from hiclr.methods.trainee import Trainee
 from hiclr.provenance import METRICS as METRICS
 from hiclr.provenance import RUN as RUN
 from hiclr.provenance import write_json, write_whole
+from hiclr.resources import NoRoomError, why_full
+from hiclr.stopping import Stopping
+
+_SHOWN = ("loss", "sequences_per_second")  # beside the progress bar
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -42,14 +50,15 @@ def train(
     precision: Precision,
     machine: Machine,
     resume: Path | None,
+    *watches: Callback,
 ) -> None:
-    """Trains a learner on the training side of the data and leaves `last.ckpt` in `out`.
+    """Trains a learner on the training side of the data and leaves `last.ckpt` in `out`; arguments as of `fit`.
 
     Raises:
         ValueError: when the data cannot fill a batch, or the checkpoint is of another run or network.
     """
     watch = CollapseWatch(len(learner.contrast.queue.keys))
-    fit(learner, data.train_dataloader(seed), out, max_epochs, precision, machine, resume, watch)
+    fit(learner, data.train_dataloader(seed), out, max_epochs, precision, machine, resume, *watches, watch)
 
 
 def fit(
@@ -60,7 +69,7 @@ def fit(
     precision: Precision,
     machine: Machine,
     resume: Path | None,
-    watch: Callback,
+    *watches: Callback,
 ) -> None:
     """Trains on batches and leaves `last.ckpt` in `out`.
 
@@ -72,34 +81,39 @@ def fit(
         precision: of the arithmetic.
         machine: what to train on. Of several processes, all are given the same batches.
         resume: the checkpoint to go on from.
-        watch: what looks on; it comes first after every epoch, so that what it logs is kept.
+        watches: what looks on; they come first after every epoch, so that what they log is kept.
 
     Raises:
-        ValueError: when the checkpoint is of another run or network, the batch cannot be shared out, or the data do not
-            fit where they shall lie.
+        ValueError: when the checkpoint is of another run or network, the batch cannot be shared out, the data do not
+            fit where they shall lie, or nothing could be learnt from them (`check_before`).
     """
     if batches.batch_size % machine.processes:
         raise ValueError(
             f"batch_size {batches.batch_size} cannot be shared out evenly to {machine.processes} processes: "
             f"set it to a multiple of {machine.processes}"
         )
-    if resume is not None:
-        _check_same_run(trainee, max_epochs, resume)
+    steps = 0 if resume is None else _check_same_run(trainee, max_epochs, resume)
+    check_before(trainee, batches, machine.processes)
     _quieten()
+    stopping = Stopping()
+    checkpoints = Checkpoints(out / LAST_CHECKPOINT, stopping)
     trainer = Trainer(
+        default_root_dir=out,  # where Lightning looks for checkpoints of its own under SLURM
         max_epochs=max_epochs,
         precision=precision,
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.num_nodes,
         strategy=machine.strategy,
-        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        # what was logged after the checkpoint is logged again
+        logger=TensorBoardLogger(out, name="", version="tensorboard", purge_step=steps + 1),
+        plugins=[CheckpointFile(), *machine.plugins],
         callbacks=[
             Chance(batches),
             _ProgressBar(leave=False, console_kwargs={"force_jupyter": False}),
-            watch,
+            *watches,
             EpochLog(out / METRICS),
-            ModelCheckpoint(dirpath=out, filename=Path(LAST_CHECKPOINT).stem, enable_version_counter=False),
+            checkpoints,
         ],
         enable_model_summary=False,
         log_every_n_steps=1,
@@ -107,14 +121,26 @@ def fit(
     batches.place(trainer.strategy.root_device)
     if trainer.strategy.root_device.type == "cpu":
         keep_freed()
-    if trainer.is_global_zero:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / RUN, trainee.run)
-    try:
-        trainer.fit(trainee, batches, ckpt_path=resume, weights_only=True)
-    except SystemExit:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from None
-    trainer.save_checkpoint(out / LAST_CHECKPOINT)
+    with alone(out) if trainer.is_global_zero else nullcontext(), stopping:
+        if trainer.is_global_zero:
+            _check_free(out, resume)  # another run may have ended there meanwhile
+            write_json(out / RUN, trainee.run)
+        try:
+            trainer.fit(trainee, batches, ckpt_path=resume, weights_only=True)
+            if not checkpoints.saved:  # there was nothing to train
+                trainer.save_checkpoint(out / LAST_CHECKPOINT)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        except SIGTERMException:  # before the first step
+            stopping.stop(f"stopped before the first step: {_way_on(out)}")
+        except Exception as error:
+            reason = why_full(error)
+            if reason is None and resume is not None and not checkpoints.stepped:
+                why = " ".join(f"{type(error).__name__}: {error}".split())
+                raise ValueError(f"{resume} cannot be gone on from ({why}): start again with another --out") from error
+            if reason is None:
+                raise
+            raise NoRoomError(f"{out} cannot be written, {reason}: make room; then {_way_on(out)}") from error
 
 
 def resume_point(out: Path, ckpt_path: Path | None) -> Path | None:
@@ -123,22 +149,41 @@ def resume_point(out: Path, ckpt_path: Path | None) -> Path | None:
     Processes that train together all ask, and find the same: the first one writes its first checkpoint when all have
     joined it.
 
+    Args:
+        out: folder of the run.
+        ckpt_path: a checkpoint, or a run's folder; "last" for the one in `out`, which must be there; "auto" for the one
+            in `out`, if it is there.
+
     Raises:
         ValueError: when `out` holds a run and nobody asked to go on with it.
         FileNotFoundError: when there is no such checkpoint.
     """
     last = out / LAST_CHECKPOINT
+    if str(ckpt_path) == "auto":
+        ckpt_path = last if last.exists() else None
     if str(ckpt_path) == "last" and not last.exists():
         raise FileNotFoundError(f"no checkpoint {last} to go on from: leave out --ckpt_path")
     resume = None if ckpt_path is None else checkpoint_path(out if str(ckpt_path) == "last" else ckpt_path)
+    _check_free(out, resume)
+    return resume
+
+
+def _check_free(out: Path, resume: Path | None) -> None:
+    """ValueError if a folder holds another run than the one to go on with."""
+    last = out / LAST_CHECKPOINT
     if last.exists() and (resume is None or not resume.samefile(last)):
         raise ValueError(f"{out} already holds a run: choose another --out, or go on with it by --ckpt_path last")
-    return resume
+
+
+def _way_on(out: Path) -> str:
+    goes_on = (out / LAST_CHECKPOINT).exists()
+    return f"the same command {'with --ckpt_path last goes on' if goes_on else 'starts it again'}"
 
 
 class _ProgressBar(RichProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+        assert isinstance(pl_module, Trainee)
+        return {name: f"{pl_module.figures[name]:.3f}" for name in _SHOWN if name in pl_module.figures}
 
 
 class Chance(Callback):
@@ -159,12 +204,15 @@ class Chance(Callback):
 
 
 class EpochLog(Callback):
-    """Logs the rate and the learning rate, and keeps one row of all figures per epoch in a CSV file."""
+    """Logs the figures of an epoch, with rate and learning rate: for TensorBoard, and as a row of a CSV file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._start = 0.0
         self._sequences = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = time.perf_counter()  # of an epoch that goes on, which does not start
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start, self._sequences = time.perf_counter(), 0
@@ -176,59 +224,41 @@ class EpochLog(Callback):
         self._sequences += len(x)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rate = self._sequences / (time.perf_counter() - self._start)
-        pl_module.log("sequences_per_second", rate, prog_bar=True, sync_dist=True)
-        pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self._add_row({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **figures})
+        assert isinstance(pl_module, Trainee)
+        figures = pl_module.figures
+        figures["sequences_per_second"] = self._sequences / (time.perf_counter() - self._start)
+        figures["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        self._log({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **figures}, trainer.loggers)
 
     @rank_zero_only
+    def _log(self, row: dict[str, float], loggers: Sequence[Logger]) -> None:
+        """Before the checkpoint: an epoch that is in it is in the logs, whatever ends the run."""
+        self._add_row(row)
+        for logger in loggers:
+            known = {name: value for name, value in row.items() if name != "step" and not math.isnan(value)}
+            logger.log_metrics(known, int(row["step"]))
+            logger.save()
+
     def _add_row(self, row: dict[str, float]) -> None:
         rows = pd.DataFrame([row])
         if self.path.exists():
-            before = pd.read_csv(self.path)
+            before = pd.read_csv(self.path, float_precision="round_trip")
             # a resumed run may repeat epochs after its checkpoint
             rows = pd.concat([before[before["epoch"] < row["epoch"]], rows])
         write_whole(self.path, lambda file: rows.to_csv(file, index=False))
 
 
-class CollapseWatch(Callback):
-    """Warns when the loss has not left that of guessing, or all features look alike.
-
-    Args:
-        negatives: keys in the queue; guessing costs ln(1 + negatives).
-        patience: epochs between two looks.
-        loss_share: share of the loss of guessing above which nothing was learnt.
-        spread: feature spread (1 evenly on the sphere, 0 all the same) below which features are alike.
-    """
-
-    def __init__(self, negatives: int, patience: int = 5, loss_share: float = 0.98, spread: float = 0.05) -> None:
-        self.negatives = negatives
-        self.patience = patience
-        self.loss_share = loss_share
-        self.spread = spread
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epoch, figures = trainer.current_epoch + 1, trainer.callback_metrics
-        info, spread = float(figures["info"]), float(figures["feature_spread"])
-        guessing = math.log(1 + self.negatives)
-        if not math.isfinite(info):
-            raise ValueError(f"the loss is {info} in epoch {epoch}: lower the learning rate (--method.optimizer.lr)")
-        if epoch % self.patience == 0 and (info > self.loss_share * guessing or spread < self.spread):
-            rank_zero_warn(
-                f"epoch {epoch}: training looks collapsed: contrastive loss {info:.2f} (guessing: {guessing:.2f}), "
-                f"feature spread {spread:.3f} (healthy: near 1). On a small corpus use recipes/small.yaml: "
-                "PyTorch's initialisation, a faster key encoder, a shorter queue",
-            )
-
-
-def _check_same_run(trainee: Trainee, max_epochs: int, resume: Path) -> None:
-    ours = read_safely(resume).get(CHECKPOINT_KEY)
-    if ours is None:
+def _check_same_run(trainee: Trainee, max_epochs: int, resume: Path) -> int:
+    """The steps behind the checkpoint; ValueError if it is of another run."""
+    content = read_safely(resume)
+    ours = content.get(CHECKPOINT_KEY)
+    if ours is None or not isinstance(content.get("global_step"), int):
         raise ValueError(f"{resume} holds no training state to go on from, only weights")
+    ours = training_of(content, resume)
     if ours["epochs"] > max_epochs:
         raise ValueError(f"{resume} was trained for {ours['epochs']} epochs already: max_epochs {max_epochs} is less")
-    check_same(_fixed(ours["run"]), _fixed(trainee.run), resume)
+    check_same(_fixed({"data": {}, "learner": {}, **ours["run"]}), _fixed(trainee.run), resume)
+    return int(content["global_step"])
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
@@ -244,7 +274,8 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -
 def _fixed(run: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run that must not change when it goes on."""
     own = {name: run.get(name) for name in ("batch_size", "seed", "precision", "sync_batchnorm")}
-    return {"data": wherever(run["data"]), **own, **run["learner"]}
+    stream_seed = run.get("stream_seed", run.get("seed"))  # once all streams shared one
+    return {"data": wherever(run["data"]), **own, **run["learner"], "stream_seed": stream_seed}
 
 
 def wherever(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,21 +13,53 @@ from typing import Any
 import pandas as pd
 
 from hiclr.evaluation import Scores, scores_path
+from hiclr.forms import Maybe, Null, fits, is_file_name, read_json, read_text
 from hiclr.provenance import METRICS, RUN
+from hiclr.reporting.views import VIEWS
 
+MOST_EPOCHS = 10**9
 SAME_DATA = ("corpus", "source_hash", "benchmark", "sequences")  # in which two results agree that may stand in a table
-_NEEDED = {
+_LEARNER = {
+    "method": Maybe(str),
+    "streams": Maybe([str]),
+    **{name: Maybe(Null([[str]] if name == "arrangement" else [str])) for name in VIEWS},
+}
+_MADE = {  # by which command and versions
+    "versions": Maybe({...: Null(str)}),
+    **dict.fromkeys(("command", "git_revision", "machine"), Maybe(Null(str))),
+}
+_TRAINING = {"learner": Maybe(_LEARNER), "max_epochs": Maybe(Null(int)), **_MADE}
+_RUN = {**_TRAINING, "learner": _LEARNER}
+_RESULT: dict[str, Any] = {
     "protocol": str,
-    "data": dict,
+    "stream": Maybe(str),
+    "data": {
+        **{"root": str, "corpus": str, "source_hash": Null(str), "benchmark": str, "sequences": int},
+        "synthetic": Maybe(bool),
+    },
     "chance": float,
-    "confusion": list,
-    "top1_per_class": dict,
+    "confusion": [[int]],
+    "top1_per_class": {...: float},
     "test_sequences": int,
-    "settings": dict,
+    "train_sequences": Maybe(int),
+    "settings": {"label_fraction": Maybe(float), "k": Maybe([int])},
+    "checkpoint": Maybe({"path": str, "sha256": str, "epochs": Null(int)}),
+    "pretraining": Maybe(_TRAINING),
+    "results": Maybe([{"protocol": str, "sha256": str}]),
+    "streams": Maybe([str]),
+    "weights": Maybe([float]),
+    "remarks": Maybe([str]),
+    "top1_by_epoch": Maybe({...: float}),
+    **dict.fromkeys(
+        ("top1_last_epoch", "top1", "top1_best_on_test", "top1_best_weights_on_test", "retrieval_map"),
+        Maybe(Null(float)),
+    ),
+    **_MADE,
 }
 _ORDER = ("linear", "knn", "finetune")
 _NOT_THE_METHOD = (
-    *("seed", "command", "options", "versions", "git_revision", "machine", "processes", "root", "checkpoint", "labels"),
+    *("seed", "stream_seed", "command", "options", "versions", "git_revision", "machine", "repeatable", "processes"),
+    *("root", "checkpoint", "labels"),
 )
 
 
@@ -196,11 +229,11 @@ def gather(places: Sequence[Path]) -> Gathered:
     for file in _files(places):
         content, reason = _read(file)
         if file.name == RUN:
-            if content is not None and "learner" in content:
+            if content is not None and fits(content, _RUN):
                 runs.append(Run(file.parent, content, _metrics(file.with_name(METRICS))))
         elif reason and _named_as_a_result(file):
             left_out.append(f"{file}: {reason}")
-        elif content is not None and _is_result(content):
+        elif content is not None and is_result(content):
             results.append(Result(file, content))
         elif _named_as_a_result(file):
             left_out.append(f"{file}: it is no result of this hiclr")
@@ -216,7 +249,7 @@ def gather(places: Sequence[Path]) -> Gathered:
 def results_in(folder: Path) -> list[Result]:
     """The results that lie in a folder itself, by name."""
     read = ((file, _read(file)[0]) for file in sorted(folder.glob("*.json")))
-    return [Result(file, content) for file, content in read if content is not None and _is_result(content)]
+    return [Result(file, content) for file, content in read if content is not None and is_result(content)]
 
 
 def _number(facts: Mapping[str, Any], *names: str) -> float | None:
@@ -236,18 +269,19 @@ def _files(places: Sequence[Path]) -> list[Path]:
 
 def _read(file: Path) -> tuple[dict[str, Any] | None, str]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+        content = read_json(file)
+    except (ValueError, OSError) as error:
         return None, f"it cannot be read ({error})"
     return (content, "") if isinstance(content, dict) else (None, "it is no result")
 
 
-def _is_result(content: Mapping[str, Any]) -> bool:
-    if not all(isinstance(content.get(key), kind) for key, kind in _NEEDED.items()):
+def is_result(content: Any) -> bool:
+    """Whether a JSON file holds what a verb measured, as all that reads results relies on."""
+    if not fits(content, _RESULT) or not is_file_name(content["data"]["benchmark"]):
         return False
     classes, counts = len(content["top1_per_class"]), content["confusion"]
-    square = len(counts) == classes and all(isinstance(row, list) and len(row) == classes for row in counts)
-    return square and {"root", *SAME_DATA} <= content["data"].keys()
+    square = len(counts) == classes and all(len(row) == classes for row in counts)
+    return square and ("streams" if content.get("results") else "stream") in content
 
 
 def _named_as_a_result(file: Path) -> bool:
@@ -256,10 +290,14 @@ def _named_as_a_result(file: Path) -> bool:
 
 def _metrics(file: Path) -> pd.DataFrame | None:
     try:
-        metrics = pd.read_csv(file)
+        metrics = pd.read_csv(io.StringIO(read_text(file)))
     except (OSError, ValueError):  # none was trained, or it is cut
         return None
-    return metrics if "epoch" in metrics and len(metrics) else None
+    if "epoch" not in metrics:
+        return None
+    metrics["epoch"] = pd.to_numeric(metrics["epoch"], errors="coerce")
+    metrics = metrics[metrics["epoch"].between(0, MOST_EPOCHS)]
+    return metrics if len(metrics) else None
 
 
 def _encoders(results: Sequence[Result], runs: Sequence[Run]) -> list[Encoder]:

@@ -16,7 +16,10 @@ from hiclr.reporting.views import VIEWS, named_views
 from hiclr.skeleton import Skeleton
 
 _NAMES = {"linear": "linear", "knn": "kNN", "finetune": "fine-tuned"}
-_NOT_SETTINGS = ("data", "options", "command", "versions", "git_revision", "machine", "pretraining", "checkpoint")
+_NOT_SETTINGS = (
+    *("data", "options", "command", "versions", "git_revision", "machine", "repeatable", "stream_seed"),
+    *("pretraining", "checkpoint"),
+)
 _SIDES = ("train", "test")
 
 Table = dict[str, Any]
@@ -185,7 +188,7 @@ def _settings(encoder: Encoder) -> dict[str, str]:
 def _skeleton(learner: Mapping[str, Any]) -> Skeleton | None:
     try:
         return Skeleton.from_dict(learner["encoder"]["init_args"]["skeleton"])
-    except (LookupError, TypeError, ValueError):
+    except (AttributeError, LookupError, TypeError, ValueError):
         return None
 
 

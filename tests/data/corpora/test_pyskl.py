@@ -130,6 +130,12 @@ def test_bodies_are_those_that_occur(tmp_path: Path) -> None:
         assert pyskl(path).bodies == room
 
 
+def test_a_pickle_that_ends_as_a_zip_archive_does(tmp_path: Path) -> None:
+    path = write_pyskl(tmp_path / "a.pkl", pyskl_content())
+    path.write_bytes(path.read_bytes() + b"PK\5\6" + bytes(18))  # behind the end of the pickle, which nobody reads
+    assert len(pyskl(path).fingerprint) == 64
+
+
 def test_the_fingerprint_follows_the_contents(tmp_path: Path) -> None:
     content = pyskl_content()
     path = tmp_path / "a.pkl"

@@ -13,7 +13,7 @@ from hiclr.data.actors import body_switches
 from hiclr.data.corpora.base import Corpus
 from hiclr.data.doctor import facts as looking
 from hiclr.data.doctor.facts import Facts, all_facts, facts_of, longest_still, odd_bones
-from hiclr.skeleton import SKELETONS
+from hiclr.skeleton import SKELETONS, Skeleton
 from writers.people import corpus_of, person
 
 NTU = SKELETONS["ntu25"]
@@ -31,6 +31,13 @@ def test_a_clean_recording() -> None:
     assert seen.odd == 0 and seen.switches == 0 and len(seen.digest) == 32
     extents = [max(pose[:, c].max() - pose[:, c].min() for c in range(3)) for pose in frames[:, 0]]
     assert seen.size == pytest.approx(np.median(extents))
+
+
+def test_joints_without_sides_tell_no_direction() -> None:
+    plain = Skeleton("plain", ("hip", "one", "other"), (-1, 0, 0), "hip", ("one", "other"))
+    frames = person(9, skeleton=plain)
+    seen = of(frames, replace(corpus_of([frames]), skeleton=plain))
+    assert seen.length == 9 and seen.up == ""
 
 
 def test_frames_without_bodies() -> None:

@@ -110,6 +110,7 @@ FAULTS = {
     "negative": Fault(npy(ONES, shape=(-4, -3)), r"an array of float64 \(-4, -3\)"),
     "no size": Fault(npy(np.zeros(0), shape=(1 << 60,), descr="|S0"), "an array of"),
     "objects": Fault(npy(ONES, descr="|O"), "x: pickled objects"),
+    "records": Fault(npy(ONES, descr=[("a", "<f4"), ("b", "<f4")]), "records of several fields"),
     "objects inside": Fault(npy(ONES, descr=[("a", "|O")]), "pickled objects"),
     "no dtype": Fault(npy(ONES, descr="<q9"), "descr is not a valid"),
     "another format": Fault(b"\x93NUMPY\x03\x00" + npy(ONES)[8:], r"NumPy's format 3\.0"),
@@ -120,6 +121,17 @@ FAULTS = {
     "nothing": Fault(b"", "x: "),
     "packed otherwise": Fault(npy(ONES), "packed in a way that NumPy does not use", zipfile.ZIP_BZIP2),
 }
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_letters_that_there_are_not(tmp_path: Path, order: str) -> None:
+    last = np.array([["ab"], ["\U0010ffff"]], f"{order}U2")
+    beyond = np.frombuffer(np.array([97, 0x110000], f"{order}u4").tobytes(), f"{order}U1")
+    np.savez(tmp_path / "a.npz", last=last, beyond=beyond)
+    with open_npz(tmp_path / "a.npz") as arrays:
+        np.testing.assert_array_equal(arrays["last"], last)
+        with pytest.raises(ValueError, match=r"beyond: it holds text with letters that there are not\)$"):
+            arrays["beyond"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

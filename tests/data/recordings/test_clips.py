@@ -378,5 +378,7 @@ def test_joints_that_are_not_told(tmp_path: Path) -> None:
         guess_skeleton(write_npy_clip(tmp_path / "a.npy", poses(joints=22)))
     with pytest.raises(ValueError, match=f"clip.csv: its columns .hip_x, .* name the joints of no .*: {way_out}"):
         guess_skeleton(write(tmp_path, csv_text(HEADER, FLAT)))
+    with pytest.raises(ValueError, match=r"^clip.csv line 1: columns 'nose_x' and 'nose_x' say the same$"):
+        guess_skeleton(write(tmp_path, csv_text(["nose_x", "nose_x"], [[1, 2]])))
     with pytest.raises(ValueError, match=r"clip.csv line 1: 76 numbers are not x, y, z of some joints: .* by a header"):
         guess_skeleton(write(tmp_path, csv_text(None, np.ones((3, 76)))))

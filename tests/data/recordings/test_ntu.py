@@ -147,6 +147,13 @@ def test_ntu_cut_anywhere_it_is_whole_or_an_error(tmp_path: Path, write_person: 
     assert readable == 1  # without the last line end
 
 
+def test_ntu_cut_between_two_bodies_of_a_frame(tmp_path: Path, write_ntu: Callable[..., Path]) -> None:
+    path = write_ntu(tmp_path / "cut.skeleton", [[(FIRST, poses(1)[0]), (NEIGHBOUR, poses(1)[0])]])
+    path.write_text(path.read_text().partition(NEIGHBOUR)[0])
+    with pytest.raises(ValueError, match=r"^cut.skeleton line 30: the file ends where the id of a body should stand$"):
+        read_ntu_skeleton(path)
+
+
 def test_ntu_changed_bytes_end_in_an_array_or_a_sentence(tmp_path: Path, write_person: Callable[..., Path]) -> None:
     path = write_person(tmp_path / "noise.skeleton", frames=2)
     whole, rng = path.read_bytes(), np.random.default_rng(0)

@@ -171,6 +171,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "an instance of no class": (RECONSTRUCT + b")\x81.", "not a type object"),
     "an instance of an array": (EMPTY + b")\x81.", "not a type object"),
     "a dtype that was never made": (EMPTY + b"(I1\n(I0\nt" + _global("numpy.dtype") + b")\x81\x89C\x00tb.", "'code'"),
+    "letters that there are not": (
+        pickle.dumps(np.frombuffer(b"\0\0\x11\0", "<U1"), 2),
+        "text with letters that there are not",
+    ),
     "a persistent id": (b"P1\n.", "persistent id"),
     "a binary persistent id": (b"NQ.", "persistent id"),
     "an extension": (b"\x82\x01.", "asks for extension 1"),

@@ -198,6 +198,7 @@ FAULTS = {
     "one list": ("Training videos:\n0002-L, 0002-M\n", ": expected two lines of recordings.* found 1"),
     "three lists": ("0002-L\n0002-M\n0002-R\n", ": expected two lines of recordings.* found 3"),
     "a strange name": ("Training:\n0002-L, 2-M\nTest:\n0002-R\n", " line 2: '2-M' is no name of a recording such as"),
+    "a long one": (f"Training:\n0002-L, {'x' * 999}\nTest:\n0002-R\n", f" line 2: '{'x' * 40}...' is no name"),
     "not ASCII": ("Training:\n0002-L\nTest:\n0002-R, 0002-Ł\n", " line 4: '0002-Ł' is no name of a recording"),
     "on both sides": ("a\n0002-L, 0002-M\nb\n0002-R, 0002-L\n", ": 0002-L is on both sides"),
 }

@@ -16,6 +16,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from hiclr.data.recordings.base import Recording
+from hiclr.forms import is_file_name
 from hiclr.skeleton import Skeleton
 
 
@@ -44,7 +45,8 @@ class Corpus:
         meta: what is known of the source: licence, citation, units, ...
 
     Raises:
-        ValueError: a text holds what UTF-8 cannot spell, as parts of a damaged file do.
+        ValueError: a text holds what UTF-8 cannot spell, as parts of a damaged file do, or a benchmark's name leads
+            into another folder.
     """
 
     name: str
@@ -65,6 +67,10 @@ class Corpus:
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        where = f"{self.files[-1]}: " if self.files else ""  # of one's own, the file with names or the table
+        for benchmark in self.benchmarks:
+            if not is_file_name(benchmark):  # results are named after it
+                raise ValueError(f"{where}the benchmark {benchmark!a} cannot be part of a file's name: rename it")
         samples = self.samples
         texts = [*self.skeleton.joint_names, *self.class_names, *map(str, samples.columns), *self.absent]
         texts += [" ".join(map(str, samples[column])) for column in samples if not is_numeric_dtype(samples[column])]
@@ -73,7 +79,7 @@ class Corpus:
             "\n".join(texts).encode()
         except UnicodeEncodeError as error:
             around = error.object[max(error.start - 20, 0) : error.end]
-            raise ValueError(f"{around!a} ends in what is no character of UTF-8: correct the text") from None
+            raise ValueError(f"{where}{around!a} ends in what is no character of UTF-8: correct the text") from None
 
 
 class Found(NamedTuple):
@@ -165,8 +171,8 @@ def names_and_sizes(paths: Iterable[Path | str]) -> str:
 
 
 def contents(path: Path) -> str:
-    """A fingerprint of one file; that of a zip archive (`.npz`) is made of the checksums in it, as it may be large."""
-    if zipfile.is_zipfile(path):
+    """A fingerprint of one file; that of an `.npz` is made of the checksums in it, as it may be large."""
+    if path.suffix == ".npz":
         with zipfile.ZipFile(path) as archive:
             entries = [(entry.filename, entry.file_size, entry.CRC) for entry in archive.infolist()]
         return hashlib.sha256(repr(entries).encode()).hexdigest()

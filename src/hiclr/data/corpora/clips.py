@@ -190,7 +190,8 @@ def _learn(paths: Sequence[Path], skeleton: Skeleton | None) -> tuple[Skeleton, 
 
 def _upright(frames: NDArray[np.float32], units: Units, up: Up) -> NDArray[np.float32]:
     """In metres, turned about x so that y points up."""
-    frames = frames * np.float32(_METRES[units])
+    with np.errstate(invalid="ignore"):  # of NaN that should signal; preparation says which frames are broken
+        frames = frames * np.float32(_METRES[units])
     if up == "z":
         frames = np.stack([frames[..., 0], frames[..., 2], -frames[..., 1]], -1)
     elif up == "-y":

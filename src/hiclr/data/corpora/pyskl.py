@@ -20,6 +20,7 @@ from hiclr.data.corpora.ntu import (
 )
 from hiclr.data.recordings.base import PREPARED_COLUMNS
 from hiclr.data.recordings.pyskl import PysklFile, open_pyskl
+from hiclr.forms import reason
 from hiclr.skeleton import SKELETONS, Skeleton, as_skeleton, skeleton_of
 
 _TEST_SIDES = ("test", "val")  # the first that is there
@@ -51,7 +52,7 @@ def pyskl(raw: Path | str, skeleton: str | None = None) -> Corpus:
         benchmarks, notes = _benchmarks(content.split)
         samples = _samples(content, benchmarks)
     except ValueError as error:
-        raise ValueError(f"{raw}: {error}") from None
+        raise ValueError(f"{raw}: {reason(error)}") from None
     names = set(samples["name"])
     listed = {name for sides in benchmarks.values() for side in sides for name in content.split[side]}
     class_names = _class_names(content)

@@ -112,10 +112,14 @@ def facts_of(corpus: Corpus, row: int, centred: bool = False) -> Facts:
 
 def trunk_axis(body: NDArray[np.float32], skeleton: Skeleton) -> str:
     """The axis nearest to the way from hips to shoulders, median over a body's frames (F, V, 3); "" far from any."""
-    hips = [pair for pair in skeleton.mirror_pairs if "hip" in name_words(skeleton.joint_names[pair[0]])]
+    try:
+        pairs, shoulders = skeleton.mirror_pairs, skeleton.shoulder_pair
+    except ValueError:  # its names do not tell left from right; preparation says so where it needs them
+        return ""
+    hips = [pair for pair in pairs if "hip" in name_words(skeleton.joint_names[pair[0]])]
     if not hips:
         return ""
-    trunk = np.median(body[:, list(skeleton.shoulder_pair)].mean(1) - body[:, list(hips[0])].mean(1), axis=0)
+    trunk = np.median(body[:, list(shoulders)].mean(1) - body[:, list(hips[0])].mean(1), axis=0)
     axis = int(np.abs(trunk).argmax())
     if not abs(trunk[axis]) > UPRIGHT * np.linalg.norm(trunk):
         return ""

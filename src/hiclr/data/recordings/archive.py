@@ -16,7 +16,10 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hiclr.data.recordings.base import check_text
 from hiclr.data.recordings.pages import Pages, map_pages
+from hiclr.forms import reason
+from hiclr.resources import NoRoomError, room_for
 
 _PIECE = 1 << 20  # bytes unpacked at a time
 _DEFLATE_LIMIT = 1032  # bytes that one packed byte can become at most
@@ -106,7 +109,9 @@ class Npz(Mapping[str, NDArray[Any]]):
             for piece in self._pieces(name):
                 content[max(at, 0) : at + len(piece)] = piece[max(-at, 0) :]
                 at += len(piece)
-            return np.ndarray(header.shape, header.dtype, content, order=header.order)
+            array: NDArray[Any] = np.ndarray(header.shape, header.dtype, content, order=header.order)
+            check_text(array)
+            return array
 
     def header(self, name: str) -> Header:
         """What an array is."""
@@ -127,9 +132,10 @@ class Npz(Mapping[str, NDArray[Any]]):
                 return Rows(map_pages(self._stream), self._start(name) + header.size, header)
             self._check_disk(name)
             with tempfile.TemporaryFile() as unpacked:
-                for piece in self._pieces(name):
-                    unpacked.write(piece)
-                unpacked.flush()
+                with room_for(tempfile.gettempdir(), "it is unpacked there, another folder can be named with TMPDIR"):
+                    for piece in self._pieces(name):
+                        unpacked.write(piece)
+                    unpacked.flush()
                 return Rows(map_pages(unpacked), header.size, header)
 
     def _header(self, name: str) -> Header:
@@ -194,7 +200,7 @@ def open_npz(path: Path | str) -> Iterator[Npz]:
         with path.open("rb") as stream:
             yield Npz(stream)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {reason(error)}") from None
 
 
 class _NpzError(ValueError):
@@ -206,11 +212,10 @@ def _refused(name: str | None = None) -> Iterator[None]:
     """One sentence for all the ways in which a file is no `.npz`."""
     try:
         yield
-    except _NpzError:
+    except (_NpzError, NoRoomError):
         raise
     except (ValueError, OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error) or type(error).__name__
-        raise _NpzError(f"no .npz of plain arrays ({f'{name}: ' if name else ''}{reason})") from None
+        raise _NpzError(f"no .npz of plain arrays ({f'{name}: ' if name else ''}{reason(error)})") from None
 
 
 def _npy_header(member: IO[bytes]) -> Header:
@@ -227,6 +232,8 @@ def _npy_header(member: IO[bytes]) -> Header:
         raise ValueError(f"a header that tells no shape and type ({error})") from None
     if dtype.hasobject:
         raise ValueError("pickled objects")
+    if dtype.names:
+        raise ValueError("records of several fields")
     if dtype.itemsize == 0 or any(length < 0 for length in shape):
         raise ValueError(f"an array of {dtype} {shape}")
     return Header(shape, dtype, "F" if fortran else "C", member.tell())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,3 +45,11 @@ def shown(text: str | bytes) -> str:
         text = text.decode("ascii", "backslashreplace")
     text = text.strip()
     return repr(text if len(text) <= 40 else text[:40] + "...")
+
+
+def check_text(array: NDArray[Any]) -> None:
+    """ValueError for an array of text with numbers that stand for no letter: Python fails in odd ways on those."""
+    if array.dtype.kind == "U":
+        letters = np.frombuffer(array.tobytes(), f"{array.dtype.str[0]}u4")
+        if letters.max(initial=0) > sys.maxunicode:
+            raise ValueError("it holds text with letters that there are not")

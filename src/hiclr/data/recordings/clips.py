@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hiclr.data.recordings.base import shown, to_float32
 from hiclr.data.recordings.sheets import Sheet, read_sheet
+from hiclr.forms import reason
 from hiclr.skeleton import SKELETONS, Skeleton, name_words, skeleton_of
 
 CLIP_SUFFIXES = (".npy", ".csv")
@@ -67,13 +68,18 @@ def guess_skeleton(path: Path) -> Skeleton:
         if len(sheet.rows[0]) % 3:
             raise sheet.error(0, f"{len(sheet.rows[0])} numbers are not x, y, z of some joints: {_HEADER}")
         return _known(path, len(sheet.rows[0]) // 3)
-    named = [layout for layout in SKELETONS.values() if len(_named(header, layout)) == 3 * layout.num_joints]
+    try:
+        named = [layout for layout in SKELETONS.values() if len(_named(header, layout)) == 3 * layout.num_joints]
+        numbered = _numbered(header)
+    except ValueError as error:
+        raise sheet.error(0, str(error)) from None
     if named:  # a layout that holds the joints of another is the one that is meant
         return max(named, key=lambda layout: layout.num_joints)
-    numbered = _numbered(header)
     if not numbered:
         columns = ", ".join(header[:6])
-        raise ValueError(f"{path.name}: its columns ({columns}, ...) name the joints of no known layout: {_WAY_OUT}")
+        raise ValueError(
+            f"{path.name}: its columns ({reason(columns)}, ...) name the joints of no known layout: {_WAY_OUT}"
+        )
     return _known(path, len({joint for joint, _ in numbered}))
 
 
@@ -97,7 +103,7 @@ def _open_npy(path: Path) -> NDArray[Any]:
     try:
         array: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # damage shows in many ways
-        raise ValueError(f"{path.name} is cut or no .npy of numbers ({error})") from None
+        raise ValueError(f"{path.name} is cut or no .npy of numbers ({reason(error)})") from None
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{path.name} must hold numbers, got {array.dtype}")
     if path.stat().st_size != array.offset + array.nbytes:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hiclr.data.recordings.base import Recording, to_float32
 from hiclr.data.recordings.mat import read_mat
+from hiclr.forms import reason
 from hiclr.skeleton import SKELETONS
 
 _JOINTS = SKELETONS["kinect20"].joint_names
@@ -42,7 +43,7 @@ def read_nwucla(path: Path | str, label: int) -> Recording:
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is no JSON ({error})") from None
+        raise ValueError(f"{path.name} is no JSON ({reason(error)})") from None
     if not isinstance(content, dict) or not {"file_name", "skeletons", "label"} <= content.keys():
         raise ValueError(f"{path.name}: expected an object with file_name, skeletons and label")
     if content["file_name"] != path.stem:

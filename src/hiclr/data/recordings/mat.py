@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hiclr.forms import reason
+
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -41,7 +43,7 @@ def read_mat(path: Path | str, name: str, largest: int) -> NDArray[Any]:
     try:
         return _array(path.read_bytes(), name, largest)
     except (ValueError, zlib.error) as error:
-        raise ValueError(f"{path.name} is no MATLAB 5 file with the numbers {name} ({error})") from None
+        raise ValueError(f"{path.name} is no MATLAB 5 file with the numbers {name} ({reason(error)})") from None
 
 
 def _array(content: bytes, name: str, largest: int) -> NDArray[Any]:

@@ -128,6 +128,8 @@ def _any_frames(text: bytes, name: str) -> NDArray[np.float32]:
     for frame in range(num_frames):
         seen = set()
         for _ in range(lines.count("bodies", lines_each=2)):
+            if lines.at == len(lines.lines):
+                raise lines.error(lines.at, "the file ends where the id of a body should stand")
             body_id = lines.lines[lines.at].split(None, 1)[0]
             if body_id in seen:
                 raise lines.error(lines.at, f"body {shown(body_id)} occurs twice in frame {frame + 1}")

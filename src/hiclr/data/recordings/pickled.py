@@ -16,6 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hiclr.data.recordings.base import check_text
+from hiclr.forms import reason
+
 
 class Array:
     """An array of a pickle. What refers to it may be there before its numbers are, hence a thing of its own.
@@ -47,8 +50,8 @@ def read_pickle(path: Path | str) -> Any:
         try:
             return _Unpickler(stream, encoding="latin1").load()
         except Exception as error:  # the library has a dozen kinds for what is no pickle
-            reason = error if isinstance(error, ValueError) else repr(error)
-            raise ValueError(f"{path} is no pickle of NumPy arrays and plain containers ({reason})") from None
+            why = reason(error if isinstance(error, ValueError) else repr(error))
+            raise ValueError(f"{path} is no pickle of NumPy arrays and plain containers ({why})") from None
 
 
 class _DType:
@@ -90,6 +93,7 @@ def _array(content: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = N
     if len(content) != wanted:
         raise ValueError(f"an array {stated} {shape} takes {wanted} bytes, but {len(content)} are there")
     array = np.frombuffer(content, stated).reshape(shape, order="C" if order == "K" else order)
+    check_text(array)
     return array if axes is None else array.transpose(axes)
 
 

@@ -123,7 +123,7 @@ def read_pku_split(path: Path | str) -> tuple[tuple[str, ...], tuple[str, ...]]:
             continue  # a headline, or blank
         if strange:
             raise ValueError(
-                f"{place(path)} line {at}: {strange[0]!r} is no name of a recording such as 0002-L or A01N01-L"
+                f"{place(path)} line {at}: {shown(strange[0])} is no name of a recording such as 0002-L or A01N01-L"
             )
         lists.append(names)
     if len(lists) != 2:

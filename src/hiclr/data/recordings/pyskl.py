@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hiclr.data.recordings.base import Recording, to_float32
 from hiclr.data.recordings.pickled import Array, read_pickle
+from hiclr.forms import reason
 
 MAX_CLASSES = 1 << 16  # a label beyond is an error, and must not ask for as many class names
 _FARTHEST = 100  # metres from the camera; farther away "metres" are something else
@@ -72,7 +73,7 @@ class PysklFile:
             return Recording(annotation.name, from_pixels(keypoint, *annotation.image))
         if (np.abs(keypoint) > _FARTHEST).any():
             raise ValueError(
-                f"{annotation.name}: coordinates reach {np.nanmax(np.abs(keypoint)):g}, which are no metres "
+                f"{reason(annotation.name)}: coordinates reach {np.nanmax(np.abs(keypoint)):g}, which are no metres "
                 "(pixels need a keypoint of 2 coordinates, scores go into keypoint_score)"
             )
         return Recording(annotation.name, np.ascontiguousarray(keypoint))
@@ -111,7 +112,7 @@ def open_pyskl(path: Path | str) -> PysklFile:
     try:
         return _pyskl(content)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {reason(error)}") from None
 
 
 def _pyskl(content: Any) -> PysklFile:

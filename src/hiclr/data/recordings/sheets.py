@@ -7,6 +7,8 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from hiclr.forms import reason
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -26,7 +28,7 @@ class Sheet:
 
     def error(self, row: int, problem: str) -> ValueError:
         """The sentence for a row."""
-        return ValueError(f"{self.path.name} line {self.lines[row]}: {problem}")
+        return ValueError(f"{self.path.name} line {self.lines[row]}: {reason(problem)}")
 
 
 def read_sheet(path: Path) -> Sheet:
