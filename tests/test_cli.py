@@ -70,6 +70,8 @@ def test_help_lists_every_verb_without_importing_torch() -> None:
         ("pretrain --data.root data/mine --data.benchmark xview", "no benchmark 'xview': it has xsub"),
         ("pretrain --data.root data/mine", "batch_size 128 is larger than the 36 training sequences"),
         ("pretrain --data.root data/mine --max_epochs many", "Expected a <class 'int'>. Got value: many"),
+        ("pretrain --data.root data/mine --data.batch_size null", "Expected a <class 'int'>. Got value: None"),
+        ("pretrain --data.root data/mine --method.queue_size null", "Expected a <class 'int'>. Got value: None"),
         ("pretrain --data.root data/mine --method.stream smell", "Got value: smell"),
         ("pretrain --data.root data/mine --method.arrangement [XX]", "unknown augmentation set 'XX'"),
         ("pretrain --data.root data/mine --data.batch_size 8 --ckpt_path last", "no checkpoint"),

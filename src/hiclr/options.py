@@ -19,11 +19,13 @@ def _load_plain(text: str) -> Any:
 
 
 def trust_no_file() -> None:
-    """Sets jsonargparse up: only types say what may be built, and nothing of Python's own library is to be named.
+    """Sets jsonargparse up: only types say what may be built, or be null, and nothing of Python's own is to be named.
 
     A class of one's own is found where Python finds modules, as in `PYTHONPATH=. hiclr pretrain --config mine.yaml`.
     """
     set_parsing_settings(
-        instantiate_subclass_spec_in_any=False, import_path_denylist=sorted({*sys.stdlib_module_names, "jsonargparse"})
+        unset_sentinel=True,  # else null would be taken for every type
+        instantiate_subclass_spec_in_any=False,
+        import_path_denylist=sorted({*sys.stdlib_module_names, "jsonargparse"}),
     )
     set_loader("yaml", _load_plain, exceptions=(YAMLError, ValueError))

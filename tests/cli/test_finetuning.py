@@ -24,6 +24,7 @@ from hiclr.data.synthetic import synthesise
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, load_encoder
 from hiclr.encoders.transfer import carried_over
 from hiclr.evaluation import Scores
+from hiclr.methods.checkpoints import LOCK
 from hiclr.methods.classifier import Classifier
 from hiclr.model import load_model
 from hiclr.skeleton import SKELETONS
@@ -109,7 +110,8 @@ def scores(out: str | Path) -> Scores:
 def test_files_and_figures(here: Path) -> None:
     out = Path("run/finetune")
     there = {path.name for path in out.iterdir()}
-    assert there == {LAST_CHECKPOINT, "run.json", "metrics.csv", "tensorboard", RESULT, "finetune-xsub-scores.npz"}
+    files = {LAST_CHECKPOINT, LOCK, "run.json", "metrics.csv", "tensorboard"}
+    assert there == files | {RESULT, "finetune-xsub-scores.npz"}
     said = result(f"run/finetune/{RESULT}")
     assert said["protocol"] == "finetune" and said["stream"] == "joint" and said["test_sequences"] == 12
     assert list(said["top1_by_epoch"]) == ["5", "6"]

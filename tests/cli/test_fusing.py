@@ -19,6 +19,7 @@ from hiclr.fusion import best_weights, fuse
 from hiclr.provenance import file_hash
 
 CLASSES = ["wave", "squat", "jump"]
+DATA = {"root": "data/mine", "corpus": "mine", "source_hash": "1234", "benchmark": "xsub", "sequences": 180}
 NAMES = tuple(f"s{row}" for row in range(60))
 LABELS = torch.arange(60) % 3
 
@@ -37,7 +38,7 @@ def saved(run: str, stream: str, seed: int, protocol: str = "linear", **changes:
         **by_class(scores(seed), CLASSES),
         "stream": stream,
         "settings": {"validation": 0.2},
-        "data": {"root": "data/mine", "corpus": "mine", "source_hash": "1234", "benchmark": "xsub", "sequences": 180},
+        "data": DATA,
         "test_sequences": 60,
         "remarks": [],
         **changes,
@@ -214,8 +215,8 @@ def test_published_protocol_needs_its_three_streams(runs: list[Path]) -> None:
 def test_refusal_is_one_sentence_and_nothing_is_written(
     runs: list[Path], capsys: pytest.CaptureFixture[str], command: str, sentence: str
 ) -> None:
-    saved("other", "bone", 1, data={"source_hash": "99", "benchmark": "xsub"})
-    saved("xview", "bone", 1, data={"source_hash": "1234", "benchmark": "xview"})
+    saved("other", "bone", 1, data={**DATA, "source_hash": "99"})
+    saved("xview", "bone", 1, data={**DATA, "benchmark": "xview"})
     Path("runs/broken.json").write_text("{", encoding="utf-8")
     Path("runs/list.json").write_text("[1]", encoding="utf-8")
     scores(9).save(saved("stale", "bone", 1).with_name("linear-xsub-scores.npz"))

@@ -247,7 +247,8 @@ def test_names_that_are_no_text_do_not_lose_the_work(tmp_path: Path) -> None:
     root = write_prepared(
         tmp_path / "out", ABOUT | {"notes": [odd]}, table().assign(name=pd.Series([odd, *"bcde"], dtype=object))
     )
-    assert PreparedFolder.open(root).samples["name"][0] == "caf\\udce9"
+    folder = PreparedFolder.open(root)
+    assert [folder.samples["name"][0], *folder.about["notes"]] == ["caf\\udce9"] * 2
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs fork")

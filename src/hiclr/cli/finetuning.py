@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from torch.optim import SGD
 
 from hiclr.cli.launch import launch
+from hiclr.cli.needs import say_needs_of_training
 from hiclr.cli.results import fitted, record, result_folder
 from hiclr.data.module import SkeletonData
 from hiclr.encoders.checkpoint import TrainedEncoder, load_encoder
@@ -126,6 +127,7 @@ def finetune(
 
     watch = ScoreLog(score)
     batches = data.labelled_batches(labelled, batch_size, own_seed)
+    say_needs_of_training(classifier, data, labelled, batch_size, out, machine, precision, labels=True)
     fit(classifier, batches, out, max_epochs, precision, machine, resume, watch, LossWatch(len(classifier.class_names)))
     scores = score(classifier)
     top1_by_epoch = {**watch.top1_by_epoch, max_epochs: scores.top1}

@@ -25,7 +25,7 @@ from hiclr.resources import Needs, available_memory, check_disk
 
 # Measured on the CPU, batches of 16 to 128: what an operation takes within itself and gaps between tensors that no
 # other fits into; what Lightning and TensorBoard load.
-_GAPS, _LOADED = 1.25, 100_000_000
+_GAPS, _LOADED = 1.35, 50_000_000
 _LOGS = 4 << 20  # bytes of metrics.csv, run.json and TensorBoard's events in the longest published training
 _RESULT = 1 << 20  # of a result and a model card
 _BLOCKS = 4 * (4 << 24)  # of similarities in work at a time: as they come, in order, two of the search in them
@@ -69,7 +69,8 @@ def say_needs_of_training(
     memory = takes.memory
     if memory is not None:
         memory += batch_size * data.folder.sequences[:1].nbytes
-    _say(what, out, checkpoints * takes.checkpoint + _LOGS, memory, machine, "lower the batch size (--data.batch_size)")
+    option = "--batch_size" if labels else "--data.batch_size"
+    _say(what, out, checkpoints * takes.checkpoint + _LOGS, memory, machine, f"lower the batch size ({option})")
 
 
 def say_needs_of_measuring(

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from hiclr.data.folder import ABOUT, SAMPLES, SEQUENCES, PreparedFolder
 from hiclr.resources import NoRoomError, check_disk, room_for, why_full
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 _CHANGED = {
     "source_hash": "raw files, table or options of the corpus differ",
     "source_times": "raw files or table were written again",
@@ -199,7 +201,9 @@ class FolderWriter:
             file.write(_npy_header((sum(self._counts.values()), *self._shape)))
             _to_disk(file)
         self._write_text(SAMPLES, _csv_text(samples))
-        self._write_text(ABOUT, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+        # a byte of a name that is no text is written as in the table; to JSON one backslash would be an escape
+        self._write_text(ABOUT, _NO_TEXT.sub(lambda byte: f"\\\\u{ord(byte[0]):04x}", text))
         self.is_done()
         if self._out.exists():
             shutil.rmtree(self._replaced, ignore_errors=True)
