@@ -81,4 +81,4 @@ def watched() -> Iterator[None]:
 def _writes_outside(path: Any, mode: Any, flags: int) -> bool:
     if not flags & _WRITES or isinstance(path, int) or path == os.devnull:
         return False
-    return not Path(os.fsdecode(path)).resolve().is_relative_to(tempfile.gettempdir())
+    return not Path(os.fsdecode(path)).resolve().is_relative_to(Path(tempfile.gettempdir()).resolve())

@@ -195,6 +195,12 @@ def test_a_folder_with_other_things_is_left_alone(model: Model, tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_what_a_killed_save_left_is_in_nobodys_way(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.0123abcd.partial").touch()
+    model.save_pretrained(tmp_path)
+    assert load_model(tmp_path).stream == model.stream
+
+
 @pytest.mark.parametrize("name", ["here", "none/at/all", "owner/weights.ckpt"])
 def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)

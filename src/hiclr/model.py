@@ -37,7 +37,7 @@ from hiclr.encoders.shared import (
 from hiclr.encoders.transfer import same_joints
 from hiclr.functional import Stream, to_stream
 from hiclr.hub import is_hub_name, push
-from hiclr.provenance import write_whole
+from hiclr.provenance import PARTIAL, write_whole
 from hiclr.skeleton import Skeleton
 
 MOST_BODIES = 100  # of a preparation: a file could ask for any number
@@ -276,6 +276,7 @@ def check_free(folder: Path) -> None:
     """ValueError unless a model can be written there: a new folder, or one that holds a model alone."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: choose a folder for the model")
-    strange = sorted(path.name for path in folder.glob("*") if path.name.removesuffix(".partial") not in PARTS)
+    left = {path for part in PARTS for path in folder.glob(f"{part}.*{PARTIAL}")}  # by a save that was killed
+    strange = sorted(path.name for path in set(folder.glob("*")) - left if path.name not in PARTS)
     if strange:
         raise ValueError(f"{folder} holds other things ({strange[0]}): choose another folder for the model")

@@ -123,3 +123,13 @@ def test_results_of_a_model_do_not_go_into_its_folder_nor_into_the_cache_of_the_
     data = SkeletonData(prepared(tmp_path / "data"), batch_size=8)
     assert result_folder(trained, data, None) == tmp_path / "cache-results" / "on-data"
     assert result_folder(replace(trained, hub="ada/waves"), data, None) == Path("runs/ada/waves/on-data")
+
+
+def test_a_link_is_not_uploaded(tmp_path: Path, pushed: list[tuple[str, bool, str]]) -> None:
+    folder = small_model(head=True).save_pretrained(tmp_path / "m")
+    (tmp_path / "diary.md").write_text("not for others", encoding="utf-8")
+    (folder / CARD).unlink()
+    (folder / CARD).symlink_to(tmp_path / "diary.md")
+    with pytest.raises(ValueError, match=r"README\.md is a link: put the file itself in its place"):
+        share(folder, push="ada/waves")
+    assert not pushed

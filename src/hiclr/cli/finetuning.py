@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,11 @@ def finetune(
 
     watch = ScoreLog(score)
     batches = data.labelled_batches(labelled, batch_size, own_seed)
-    say_needs_of_training(classifier, data, labelled, batch_size, out, machine, precision, labels=True)
-    fit(classifier, batches, out, max_epochs, precision, machine, resume, watch, LossWatch(len(classifier.class_names)))
+    say_needs = partial(
+        say_needs_of_training, classifier, data, labelled, batch_size, out, machine, precision, labels=True
+    )
+    odd = LossWatch(len(classifier.class_names))
+    fit(classifier, batches, out, max_epochs, precision, machine, resume, say_needs, watch, odd)
     scores = score(classifier)
     top1_by_epoch = {**watch.top1_by_epoch, max_epochs: scores.top1}
     figures = {

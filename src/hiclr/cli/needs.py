@@ -31,6 +31,7 @@ _RESULT = 1 << 20  # of a result and a model card
 _BLOCKS = 4 * (4 << 24)  # of similarities in work at a time: as they come, in order, two of the search in them
 
 
+@rank_zero_only
 def say_needs_of_training(
     trainee: Trainee,
     data: SkeletonData,

@@ -63,6 +63,9 @@ def share(
             "model folder"
         )
     if push is not None:
+        for part in PARTS:
+            if (folder / part).is_symlink():  # what a folder from elsewhere points at is not meant for others
+                raise ValueError(f"{folder / part} is a link: put the file itself in its place before it is uploaded")
         shown = "private if it is new; --private false shows it to all" if private else "public if it is new"
         say(f"Uploaded to {push_folder(folder, push, PARTS, private)} ({shown})")
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lightning.pytorch import seed_everything
@@ -90,8 +91,8 @@ def pretrain(
         **provenance(choose_device(accelerator), machine.processes),
     }
     known = Remarks(remarks(learner, len(data.train_rows)), say_once)
-    say_needs_of_training(learner, data, data.train_rows, data.batch_size, out, machine, precision)
-    train(learner, data, out, max_epochs, own_seed, precision, machine, resume, known)
+    say_needs = partial(say_needs_of_training, learner, data, data.train_rows, data.batch_size, out, machine, precision)
+    train(learner, data, out, max_epochs, own_seed, precision, machine, resume, say_needs, known)
     rank_zero_only(say)(f"Run saved in {out}.{_next_step(out, data, learner)}")
     return out
 

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,7 @@ def train(
     precision: Precision,
     machine: Machine,
     resume: Path | None,
+    announce: Callable[[], object],
     *watches: Callback,
 ) -> None:
     """Trains a learner on the training side of the data and leaves `last.ckpt` in `out`; arguments as of `fit`.
@@ -58,7 +59,7 @@ def train(
         ValueError: when the data cannot fill a batch, or the checkpoint is of another run or network.
     """
     watch = CollapseWatch(len(learner.contrast.queue.keys))
-    fit(learner, data.train_dataloader(seed), out, max_epochs, precision, machine, resume, *watches, watch)
+    fit(learner, data.train_dataloader(seed), out, max_epochs, precision, machine, resume, announce, *watches, watch)
 
 
 def fit(
@@ -69,6 +70,7 @@ def fit(
     precision: Precision,
     machine: Machine,
     resume: Path | None,
+    announce: Callable[[], object],
     *watches: Callback,
 ) -> None:
     """Trains on batches and leaves `last.ckpt` in `out`.
@@ -81,6 +83,7 @@ def fit(
         precision: of the arithmetic.
         machine: what to train on. Of several processes, all are given the same batches.
         resume: the checkpoint to go on from.
+        announce: called once all was checked, before anything is written: the last chance to refuse.
         watches: what looks on; they come first after every epoch, so that what they log is kept.
 
     Raises:
@@ -94,6 +97,7 @@ def fit(
         )
     steps = 0 if resume is None else _check_same_run(trainee, max_epochs, resume)
     check_before(trainee, batches, machine.processes)
+    announce()
     _quieten()
     stopping = Stopping()
     checkpoints = Checkpoints(out / LAST_CHECKPOINT, stopping)
