@@ -2,6 +2,8 @@
 
 It goes on after a finding, which it keeps with its traceback, once for each place in the code. What ends the process
 (a crash of the interpreter, too much memory or time) is libFuzzer's to keep, and `run` starts it again.
+
+With a file in place of the flags, one of `fuzz/found` for instance, that one is read and nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ _EXTREMES = tuple(b"0 -1 1e39 -1e400 nan inf 2147483648 9223372036854775807 9999
 
 def main(name: str, flags: list[str]) -> None:
     """Fuzzes a reader until the flags say stop; never returns."""
-    target = Target(READERS[name], Path(tempfile.mkdtemp(dir=Path(tempfile.gettempdir()).parent)))
+    room = Path(tempfile.mkdtemp())
+    (room / "tmp").mkdir()
+    tempfile.tempdir = str(room / "tmp")  # where alone a reader may write
+    target = Target(READERS[name], room / "true")
     found = FOUND / name
     found.mkdir(parents=True, exist_ok=True)
 

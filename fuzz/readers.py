@@ -115,6 +115,10 @@ class Target:
 def _prepare(path: Path) -> None:
     """As `hiclr prepare` and `predict`: all recordings are read and prepared."""
     corpus = open_corpus(path)
+    try:
+        _ = corpus.skeleton.centre_joint, corpus.skeleton.shoulder_pair
+    except ValueError as error:  # which `prepare` says before the work, of a skeleton by its name
+        raise ValueError(f"{path}: {error}") from None
     for batch in prepared_batches(corpus, Preparation(frames=4, bodies=corpus.bodies)):
         for skipped in batch.skipped:
             check_refusal(ValueError(skipped.reason), ())

@@ -108,9 +108,8 @@ def _drive(arguments: Sequence[str], log: int) -> float:
     """Runs `fuzz.drive` in a room of its own, which is in memory where that can be; returns its CPU seconds."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="hiclr-fuzz-", dir=memory if memory.is_dir() else None) as room:
-        (Path(room) / "tmp").mkdir()
         environment = os.environ | {
-            "TMPDIR": str(Path(room) / "tmp"),
+            "TMPDIR": room,
             "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT, ROOT / "tests"))),
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": "1",

@@ -72,6 +72,7 @@ def test_help_lists_every_verb_without_importing_torch() -> None:
         ("pretrain --data.root data/mine --max_epochs many", "Expected a <class 'int'>. Got value: many"),
         ("pretrain --data.root data/mine --data.batch_size null", "Expected a <class 'int'>. Got value: None"),
         ("pretrain --data.root data/mine --method.queue_size null", "Expected a <class 'int'>. Got value: None"),
+        ("pretrain --data.root data/mine --config recipe.yaml", "a recipe cannot name another one"),
         ("pretrain --data.root data/mine --method.stream smell", "Got value: smell"),
         ("pretrain --data.root data/mine --method.arrangement [XX]", "unknown augmentation set 'XX'"),
         ("pretrain --data.root data/mine --data.batch_size 8 --ckpt_path last", "no checkpoint"),
@@ -88,6 +89,7 @@ def test_failure_is_one_sentence_and_exit_code_2(
     here: Path, capsys: pytest.CaptureFixture[str], command: str, sentence: str
 ) -> None:
     main(["prepare", "npz", "mine.npz", "data/mine"])
+    Path("recipe.yaml").write_text("config: {seed: 1}\n")
     capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
         main(shlex.split(command))

@@ -15,7 +15,10 @@ _load = get_loader("yaml")  # jsonargparse's own, which knows numbers such as 1e
 
 def _load_plain(text: str) -> Any:
     plain_yaml.check(text)
-    return _load(text)
+    content = _load(text)
+    if isinstance(content, dict) and "config" in content:  # jsonargparse breaks on it
+        raise ValueError("a recipe cannot name another one: give both, --config ONE.yaml --config OTHER.yaml")
+    return content
 
 
 def trust_no_file() -> None:

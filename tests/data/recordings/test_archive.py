@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hiclr.data.recordings.archive import open_npz
+from hiclr.data.recordings.archive import Npz, open_npz
 from hiclr.data.recordings.pages import RESIDENT
 
 ARRAYS: dict[str, NDArray[Any]] = {
@@ -121,6 +121,13 @@ FAULTS = {
     "nothing": Fault(b"", "x: "),
     "packed otherwise": Fault(npy(ONES), "packed in a way that NumPy does not use", zipfile.ZIP_BZIP2),
 }
+
+
+def test_a_fault_is_one_line_whatever_the_array_is_called(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.npz", **{"two\nlines\x0b" + "x" * 999: b"hello"})
+    with path.open("rb") as stream, pytest.raises(ValueError, match=r"\(two lines") as caught:
+        Npz(stream)
+    assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("order", "<>")

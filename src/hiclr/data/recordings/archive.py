@@ -215,7 +215,8 @@ def _refused(name: str | None = None) -> Iterator[None]:
     except (_NpzError, NoRoomError):
         raise
     except (ValueError, OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise _NpzError(f"no .npz of plain arrays ({f'{name}: ' if name else ''}{reason(error)})") from None
+        why = reason(f"{name}: {reason(error)}" if name else error)
+        raise _NpzError(f"no .npz of plain arrays ({why})") from None
 
 
 def _npy_header(member: IO[bytes]) -> Header:
