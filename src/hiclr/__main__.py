@@ -221,6 +221,8 @@ def _fail(message: str, code: int = 2) -> NoReturn:
     process = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
     if process == "0" or code == 2:  # all were stopped alike
         print(f"hiclr{'' if process == '0' else f', process {process}'}: {message}", file=sys.stderr)
+    if process != "0" and code != 2 and not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & os.environ.keys():
+        code = 0  # Lightning, which has started this process, would kill the first one before it has said why it ends
     sys.exit(code)
 
 

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -90,12 +91,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         partial.unlink(missing_ok=True)
         raise
     if os.name == "posix":
-        _to_disk(path.parent)  # that it has its name now
+        with suppress(OSError):  # some network file systems cannot; the file is whole and in its place
+            _to_disk(path.parent)  # that it has its name now
 
 
 def _to_disk(path: Path) -> None:
     """Waits until a file, or the names in a folder, would outlive a power cut."""
-    opened = os.open(path, os.O_RDONLY)
+    opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows wants to be able to write
     try:
         os.fsync(opened)
     finally:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-# Ctrl-C; what clusters send before they end a job; what SLURM is often told to send some minutes before
-_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+# Ctrl-C; what clusters send before they end a job, and what SLURM is often told to send some minutes before; what a
+# terminal sends that is closed
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 
 class Stopped(BaseException):
@@ -27,7 +29,8 @@ class Stopped(BaseException):
 class Stopping:
     """Takes note of the signals that ask this process to stop, instead of dying of them. A second Ctrl-C interrupts.
 
-    Outside the main thread nothing can be noted, and signals do what they did before.
+    Signals that are ignored (`nohup`, `&` in a script) stay so. Outside the main thread nothing can be noted, and all
+    signals do what they did before.
 
     Attributes:
         asked: the signal that came, or None.
@@ -38,7 +41,8 @@ class Stopping:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.getsignal(number) for number in _signals()}
+        before = {number: signal.getsignal(number) for number in _signals()}
+        self._before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
         self.listen()
         return self
 
@@ -50,12 +54,14 @@ class Stopping:
 
     def listen(self) -> None:
         """Listens, again if another library has taken the signals meanwhile."""
-        for number in _signals():
+        for number in self._before:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.asked is signal.SIGINT:
             signal.default_int_handler(number, frame)
+        if number == signal.SIGINT and os.environ.get("LOCAL_RANK", "0") == "0":
+            os.write(2, b"\nstopping after this step; Ctrl-C again does not wait for it\n")  # print is not safe here
         self.asked = signal.Signals(number)
 
     def stop(self, sentence: str) -> NoReturn:

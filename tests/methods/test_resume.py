@@ -19,6 +19,7 @@ import pytest
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -117,6 +118,14 @@ def words(out: Path, *more: str) -> list[str]:
     return ["pretrain", *tiny, *small, "--out", str(out), *more]
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal() -> Iterator[None]:
+    """Ctrl-C interrupts, also where the tests run in the background of a script, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
@@ -158,7 +167,7 @@ def test_a_signal_ends_the_step_and_saves(
     whole: Path, at_step: Any, capsys: pytest.CaptureFixture[str], number: signal.Signals, step: int, epoch: int
 ) -> None:
     out = whole.parent / f"{number.name}{step}"
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)}
     at_step(step, lambda: os.kill(os.getpid(), number))
     code, said = failure(words(out), capsys)
     assert code == 128 + number
@@ -187,6 +196,54 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(
     assert code == 130 and said == "hiclr: stopped: what is finished is kept"
     main(words(out, "--ckpt_path", "last"))
     assert_never_stopped(out, whole)
+
+
+def test_a_signal_that_is_ignored_stays_so(whole: Path, at_step: Any) -> None:
+    """As under `nohup`, and Ctrl-C behind `&` in a script."""
+    out = whole.parent / "ignoring"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    at_step(5, lambda: os.kill(os.getpid(), signal.SIGHUP))
+    main(words(out))
+    assert signal.signal(signal.SIGHUP, before) == signal.SIG_IGN
+    assert_never_stopped(out, whole)
+
+
+def test_a_signal_while_lightning_listens(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first step; of two processes it is Lightning then that ends them."""
+
+    def fit(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise SIGTERMException
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+    code, said = failure(words(whole.parent / "early"), capsys)
+    assert (code, said) == (143, "hiclr: stopped before the first step: the same command starts it again")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyError("momentum"), 2, "cannot be gone on from (KeyError: 'momentum'): start again with another --out"),
+        (OSError(5, "Input/output error", "events"), 2, "hiclr: events: Input/output error"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 2, "hiclr: there is not enough memory: start fewer"),
+    ],
+)
+def test_a_machine_that_fails_is_not_the_checkpoint_s_fault(
+    whole: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+    said: str,
+) -> None:
+    def fit(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+    got = failure(words(whole, "--ckpt_path", "last"), capsys)
+    assert got[0] == code and said in got[1]
 
 
 def test_one_command_starts_and_goes_on_as_a_requeued_job_does(whole: Path, at_step: Any) -> None:

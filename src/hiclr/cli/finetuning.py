@@ -76,7 +76,7 @@ def finetune(
             augmentations, which are each stream's own.
         precision: of the arithmetic in training.
         accelerator: cpu, gpu or auto.
-        ckpt_path: checkpoint to go on from, or "last" for the one in `out`.
+        ckpt_path: checkpoint to go on from; "last" for the one in `out`, "auto" for that one if it is there.
 
     Returns:
         The result, as saved in `finetune-<benchmark>.json`.
@@ -88,11 +88,11 @@ def finetune(
     if max_epochs < 1:
         raise ValueError(f"finetune needs at least 1 epoch, got max_epochs {max_epochs}")
     test_rows = data.test_rows  # refuses when there is no benchmark
-    data.batches(test_rows).check_numbers()
     labelled = data.labelled_rows(label_fraction, seed)
     trained = load_encoder(checkpoint, stream)
     out = Path(out or result_folder(trained, data, None) / _name(label_fraction, from_scratch))
     resume = resume_point(out, ckpt_path)
+    data.batches(test_rows).check_numbers()
     machine = Machine(accelerator)
     own_seed = stream_seed(seed, [trained.stream])
     seed_everything(own_seed, verbose=False)

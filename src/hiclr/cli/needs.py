@@ -63,7 +63,10 @@ def say_needs_of_training(
         x = torch.from_numpy(data.folder.sequences[some])
         return (x, data.labels(some)) if labels else x
 
-    takes = footprint(trainee, batch, -(-batch_size // machine.processes), half=precision != "32-true")
+    try:
+        takes = footprint(trainee, batch, -(-batch_size // machine.processes), half=precision != "32-true")
+    except Exception:  # of somebody's own method or optimizer: no estimate may forbid its run
+        return
     last = out / LAST_CHECKPOINT
     checkpoints = 1 if last.exists() else 2  # the old one stays until the new one is whole
     what = f"{type(trainee).__name__} on {len(rows):,} sequences, batch {batch_size}"

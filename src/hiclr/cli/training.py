@@ -55,7 +55,7 @@ def pretrain(
         num_nodes: machines; start the command on each (SLURM, torchrun).
         sync_batchnorm: take the statistics of BatchNorm over the whole batch; otherwise each process takes those of its
             share, and the first one's are saved.
-        ckpt_path: checkpoint to go on from, or "last" for the one in `out`.
+        ckpt_path: checkpoint to go on from; "last" for the one in `out`, "auto" for that one if it is there.
 
     Returns:
         The run's folder.

@@ -6,7 +6,7 @@ import io
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,10 @@ class Checkpoints(Checkpoint):
         assert isinstance(pl_module, Trainee)
         for name, value in pl_module.means.means().items():
             if not math.isfinite(value):  # the checkpoint there is the last good one
+                kept = f"; {self.path} is from before" if self.path.exists() else ""
                 raise ValueError(
-                    f"{name} is {value} in epoch {trainer.current_epoch + 1}: lower the learning rate; "
-                    f"{self.path} is of before, if it is there"
+                    f"the {name} is {value} in epoch {trainer.current_epoch + 1}: lower the learning rate and train "
+                    f"anew with another --out, in 32-true if this was half precision{kept}"
                 )
         trainer.save_checkpoint(self.path)
         self.saved, self._last = True, time.monotonic()
@@ -114,12 +115,14 @@ def alone(out: Path) -> Iterator[None]:
         ValueError: another run is at work there.
     """
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / LOCK)
+    held: AbstractContextManager[object] = nullcontext()
     try:
-        lock.acquire(timeout=0)
+        held = FileLock(out / LOCK).acquire(timeout=0)
     except Timeout:
         raise ValueError(f"another run is training in {out}: let it finish, or choose another --out") from None
-    with lock:
+    except NotImplementedError:  # there are file systems without locks
+        pass
+    with held:
         for name in (LAST_CHECKPOINT, METRICS, RUN):
             for left in out.glob(f"{name}.*{PARTIAL}"):
                 left.unlink()

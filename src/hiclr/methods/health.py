@@ -43,10 +43,10 @@ def check_before(trainee: Trainee, batches: Batches[Any], processes: int = 1) ->
     lr = trainee.settings["optimizer"].get("lr", 0.0)
     if not math.isfinite(lr):
         raise ValueError(f"the learning rate must be a finite number, got {lr}")
-    batches.check_numbers()
     x = batches.some(_LOOKED_AT)
     if isinstance(trainee, Learner):
         _check_contrast(x, batches.batch_size, processes)
+    batches.check_numbers()  # after what costs nothing, before the views, which would be blamed for NaN
     _check_views(trainee, x)
 
 

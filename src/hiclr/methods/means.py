@@ -40,9 +40,13 @@ class EpochMeans:
         *totals, weight = summed(self._sums).tolist()
         return {name: total / weight for name, total in zip(self._names, totals, strict=True)}
 
-    def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint, the sums of every process, which must all ask."""
-        return {"names": self._names, "sums": gathered(self._sums[None], even=True).cpu()}
+    def state_dict(self, device: torch.device) -> dict[str, Any]:
+        """For the checkpoint, the sums of every process, which must all ask.
+
+        Args:
+            device: where the processes meet.
+        """
+        return {"names": self._names, "sums": gathered(self._sums[None].to(device), even=True).cpu()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up what `state_dict` gave; with another number of processes, the first takes up all."""

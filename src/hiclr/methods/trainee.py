@@ -78,7 +78,7 @@ class Trainee(LightningModule, abc.ABC):
             "epochs": self.epochs_trained,
             "run": self.run,
             "random_states": {"cpu": torch.get_rng_state(), "cuda": _cuda_states()},
-            "means": self.means.state_dict(),
+            "means": self.means.state_dict(self.trainer.strategy.root_device),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -23,6 +25,7 @@ from hiclr.data.module import Batches, SkeletonData
 from hiclr.distributed import seed_all
 from hiclr.encoders.checkpoint import CHECKPOINT_KEY, LAST_CHECKPOINT, checkpoint_path, training_of
 from hiclr.encoders.safely import read_safely
+from hiclr.forms import reason
 from hiclr.memory import keep_freed
 from hiclr.methods.base import Learner
 from hiclr.methods.checkpoints import CheckpointFile, Checkpoints, alone
@@ -36,6 +39,8 @@ from hiclr.provenance import write_json, write_whole
 from hiclr.resources import NoRoomError, why_full
 from hiclr.stopping import Stopping
 
+# what may be gone at the next try, whatever the checkpoint holds
+_OF_THE_MACHINE = (OSError, MemoryError, torch.OutOfMemoryError, torch.distributed.DistError)
 _SHOWN = ("loss", "sequences_per_second")  # beside the progress bar
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -89,6 +94,8 @@ def fit(
     Raises:
         ValueError: when the checkpoint is of another run or network, the batch cannot be shared out, the data do not
             fit where they shall lie, or nothing could be learnt from them (`check_before`).
+        NoRoomError: when the disk is full.
+        Stopped: when a signal asked for it.
     """
     if batches.batch_size % machine.processes:
         raise ValueError(
@@ -133,18 +140,26 @@ def fit(
             trainer.fit(trainee, batches, ckpt_path=resume, weights_only=True)
             if not checkpoints.saved:  # there was nothing to train
                 trainer.save_checkpoint(out / LAST_CHECKPOINT)
+        except SIGTERMException:  # a SystemExit too: the signal came while Lightning was listening
+            stopping.stop(f"stopped before the first step: {_way_on(out)}")
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
-        except SIGTERMException:  # before the first step
-            stopping.stop(f"stopped before the first step: {_way_on(out)}")
         except Exception as error:
-            reason = why_full(error)
-            if reason is None and resume is not None and not checkpoints.stepped:
-                why = " ".join(f"{type(error).__name__}: {error}".split())
+            _end_others(trainer)
+            full = why_full(error)
+            if full is not None:
+                raise NoRoomError(f"{out} cannot be written, {full}: make room; then {_way_on(out)}") from error
+            if resume is not None and not checkpoints.stepped and not isinstance(error, _OF_THE_MACHINE):
+                why = reason(f"{type(error).__name__}: {error}")
                 raise ValueError(f"{resume} cannot be gone on from ({why}): start again with another --out") from error
-            if reason is None:
-                raise
-            raise NoRoomError(f"{out} cannot be written, {reason}: make room; then {_way_on(out)}") from error
+            raise
+
+
+def _end_others(trainer: Trainer) -> None:
+    """Ends the processes that this one has started: they may wait for it without end."""
+    launcher = trainer.strategy.launcher
+    if launcher is not None:
+        launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def resume_point(out: Path, ckpt_path: Path | None) -> Path | None:
