@@ -107,7 +107,7 @@ def train(root: Path, out: Path, method: str, rank: int, processes: int, moments
     """One start of the run, in a process of its own."""
     torch.set_num_threads(1)
     hiclr.methods.training.Checkpoints = partial(Checkpoints, minutes=minutes)  # type: ignore[assignment,misc]
-    hiclr.cli.training.say_needs_of_training = lambda *_: None  # of no matter here, and many starts pay for it
+    hiclr.cli.training.say_needs_of_training = lambda *_: None  # as in conftest.py
     if rank == 0:
         moments.lie_in_wait()
     data = SkeletonData(root, batch_size=BATCH)

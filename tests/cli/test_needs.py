@@ -17,6 +17,7 @@ from learners import small, tiny_stgcn
 from runs import prepared, run
 
 MEMORY = r"about \d+ MB of memory \([\d.]+ [MGT]B available\)"
+pytestmark = pytest.mark.usefixtures("told")
 Usage = namedtuple("Usage", "total used free")
 
 
