@@ -28,6 +28,7 @@ from hiclr.methods.checkpoints import LOCK
 from hiclr.methods.classifier import Classifier
 from hiclr.model import load_model
 from hiclr.skeleton import SKELETONS
+from learners import KINECT, tiny_stgcn
 from writers.learnable import LABELS, learnable_frames, write_learnable
 
 TUNE = "finetune --data.root mine --checkpoint run --batch_size 16 --accelerator cpu"
@@ -283,9 +284,8 @@ def test_a_diverging_run_stops_in_a_sentence(here: Path, tmp_path: Path, capsys:
 
 
 def test_looks_come_every_few_epochs_and_leave_the_network_training() -> None:
-    network: Any = torch.nn.Linear(2, 3)
+    network = Classifier(tiny_stgcn(KINECT), "joint", ["a", "b", "c"])
     logged: list[float] = []
-    network.log = lambda name, value: logged.append(value)
     looked: list[int] = []
 
     def score(seen: torch.nn.Module) -> Scores:
@@ -297,6 +297,7 @@ def test_looks_come_every_few_epochs_and_leave_the_network_training() -> None:
     for epoch in range(1, 10):
         trainer: Any = type("Stub", (), {"current_epoch": epoch - 1})
         watch.on_train_epoch_end(trainer, network)
+        logged.append(network.figures["top1_test"])
         assert network.training
     assert looked == [4, 8] and watch.top1_by_epoch == {4: 100.0, 8: 50.0}
     np.testing.assert_equal(logged, [np.nan] * 3 + [100.0] + [np.nan] * 3 + [50.0, np.nan])
