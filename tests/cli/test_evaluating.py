@@ -212,7 +212,8 @@ def test_two_processes_find_what_one_finds_and_the_first_alone_writes_and_speaks
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     for name in ("linear-xsub.json", "knn-xsub.json"):
         one, two = (read(tmp_path / out / name) for out in ("one", "two"))
-        of_command = ("command", "options", "data", "checkpoint")
+        assert (one["repeatable"]["processes"], two["repeatable"]["processes"]) == (1, 2)
+        of_command = ("command", "options", "data", "checkpoint", "repeatable")
         assert {fact: one[fact] for fact in one if fact not in of_command} == {
             fact: two[fact] for fact in two if fact not in of_command
         }

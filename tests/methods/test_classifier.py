@@ -30,11 +30,9 @@ def classifier(stream: Any = "joint", **options: Any) -> Classifier:
 
 
 def attached(network: Classifier) -> Classifier:
-    """Beside a stub of a trainer; what it logs lies in `logged`."""
+    """Beside a stub of a trainer."""
     stub: Any = SimpleNamespace(current_epoch=2, max_epochs=70)
     network.trainer = stub
-    network.logged = {}  # type: ignore[assignment]
-    network.log = lambda name, value, **_: network.logged.update({name: value.item()})  # type: ignore
     return network
 
 
@@ -54,7 +52,7 @@ def test_the_loss_is_the_mean_of_minus_log_softmax() -> None:
     for row, label in zip(scores.tolist(), labels.tolist(), strict=True):
         total -= math.log(math.exp(row[label]) / sum(math.exp(score) for score in row)) / len(labels)
         right += max(range(3), key=row.__getitem__) == label
-    logged: Any = network.logged
+    logged = network.means.means()
     assert loss.item() == pytest.approx(total, rel=1e-5) == logged["loss"]
     assert logged["top1_train"] == pytest.approx(100 * right / 6)
 
