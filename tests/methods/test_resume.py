@@ -343,13 +343,13 @@ def test_a_folder_is_free_again_once_its_run_was_killed(tmp_path: Path) -> None:
 
 
 def test_the_job_of_the_how_to_puts_itself_into_the_queue_again(whole: Path, tmp_path: Path) -> None:
-    """SLURM's part is played by two scripts: `srun` signals the run in its second epoch, `scontrol` notes the call."""
+    """SLURM's part is played by two scripts: `srun` signals the run as it begins, `scontrol` notes the call."""
     [script] = re.findall(r"^#!/bin/bash\n.*?(?=^```)", HOW_TO.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     play(tmp_path / "hiclr", f'exec {sys.executable} -m hiclr "$@" {shlex.join(words(whole.parent / "job")[1:])}')
     play(tmp_path / "scontrol", 'echo "$@" >> calls')
     play(
         tmp_path / "srun",
-        f'"$@" & run=$!\nuntil [ -e {whole.parent}/job/metrics.csv ]; do sleep 0.1; done\n'
+        f'"$@" & run=$!\nuntil [ -e {whole.parent}/job/run.json ]; do sleep 0.1; done\n'
         "[ -e calls ] || kill -USR1 $run\nwait $run",
     )
     play(tmp_path / "job", script)
