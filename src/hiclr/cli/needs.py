@@ -31,7 +31,6 @@ _RESULT = 1 << 20  # of a result and a model card
 _BLOCKS = 4 * (4 << 24)  # of similarities in work at a time: as they come, in order, two of the search in them
 
 
-@rank_zero_only
 def say_needs_of_training(
     trainee: Trainee,
     data: SkeletonData,
@@ -42,7 +41,7 @@ def say_needs_of_training(
     precision: str,
     labels: bool = False,
 ) -> None:
-    """Says what a training takes.
+    """Says what a training takes. Processes that work together already must all ask: a step exchanges keys.
 
     Args:
         trainee: what will be trained.
