@@ -99,6 +99,7 @@ def test_the_same_command_writes_the_same_bytes(walks: tuple[Path, Path, Walked]
     assert_same_files(first, second, written[verb])
 
 
+@pytest.mark.slow
 def test_another_process_writes_them_too(walks: tuple[Path, Path, Walked], tmp_path: Path) -> None:
     verbs = ["prepare npz", "view", "pretrain", "linear", "knn", "finetune", "teach", "predict", "embed", "share"]
     env = {

@@ -321,6 +321,7 @@ def test_a_classifier_whose_loss_explodes_is_noticed(here: Path) -> None:
         main(shlex.split(f"{FINETUNE} --max_epochs 5 --warmup_epochs 0 --optimizer.lr 30"))
 
 
+@pytest.mark.slow
 def test_healthy_training_on_real_data_is_not_called_sick(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
